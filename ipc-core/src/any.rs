@@ -1,0 +1,244 @@
+//! A channel whose kind is chosen at run time.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use crate::{
+    Address, Channel, Credentials, Deadline, Inbound, Outbound, Pipe, PipeReader, PipeWriter,
+    Readiness, Socket, SocketReader, SocketWriter,
+};
+
+/// A channel of any kind, chosen at run time from an [`Address`].
+///
+/// # Examples
+///
+/// ```
+/// use ipc_core::{Address, AnyChannel, Port};
+/// use std::io::{Read, Write};
+///
+/// let mut port = Port::bind(&"tcp:127.0.0.1:0".parse()?)?;
+/// let mut client = AnyChannel::connect(port.address())?;
+/// let mut server = port.accept()?;
+/// client.write_all(b"ping")?;
+/// let mut buf = [0; 4];
+/// server.read_exact(&mut buf)?;
+/// assert_eq!(&buf, b"ping");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AnyChannel {
+    /// Two pipes.
+    Pipe(Pipe),
+    /// A stream socket.
+    Socket(Socket),
+}
+
+/// The reading half of an [`AnyChannel`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AnyReader {
+    /// Of a [`Pipe`].
+    Pipe(PipeReader),
+    /// Of a [`Socket`].
+    Socket(SocketReader),
+}
+
+/// The writing half of an [`AnyChannel`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AnyWriter {
+    /// Of a [`Pipe`].
+    Pipe(PipeWriter),
+    /// Of a [`Socket`].
+    Socket(SocketWriter),
+}
+
+impl AnyChannel {
+    /// Connects to the port at `address`, waiting as long as the system does.
+    ///
+    /// # Errors
+    ///
+    /// What the system says: notably `NotFound` and `ConnectionRefused` while there is no port.
+    pub fn connect(address: &Address) -> io::Result<Self> {
+        Self::connect_deadline(address, Deadline::Never)
+    }
+
+    /// Like [`connect`](Self::connect), giving up after `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`](io::ErrorKind::TimedOut), and as `connect`.
+    pub fn connect_timeout(address: &Address, timeout: Duration) -> io::Result<Self> {
+        Self::connect_deadline(address, Deadline::after(timeout))
+    }
+
+    /// Like [`connect`](Self::connect), giving up at `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`](io::ErrorKind::TimedOut), and as `connect`.
+    pub fn connect_deadline(address: &Address, deadline: Deadline) -> io::Result<Self> {
+        match address {
+            Address::Unix(_) | Address::Tcp(_) => {
+                Socket::connect_deadline(address, deadline).map(Self::Socket)
+            }
+            Address::Ring(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("{address}: rings are not supported"),
+            )),
+        }
+    }
+
+    /// Wraps an inherited or received descriptor, after looking at what it is.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when it is none that makes a channel alone. A
+    /// pipe needs two: see [`Pipe::from_fds`].
+    pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+        Socket::from_fd(fd).map(Self::Socket)
+    }
+}
+
+/// Does the same with the value inside, whatever its kind.
+macro_rules! each {
+    ($self:expr, $kind:ident, $inner:ident => $body:expr) => {
+        match $self {
+            $kind::Pipe($inner) => $body,
+            $kind::Socket($inner) => $body,
+        }
+    };
+}
+
+impl Channel for AnyChannel {
+    type Reader = AnyReader;
+    type Writer = AnyWriter;
+
+    fn split(self) -> io::Result<(AnyReader, AnyWriter)> {
+        Ok(match self {
+            Self::Pipe(pipe) => {
+                let (reader, writer) = pipe.split()?;
+                (AnyReader::Pipe(reader), AnyWriter::Pipe(writer))
+            }
+            Self::Socket(socket) => {
+                let (reader, writer) = socket.split()?;
+                (AnyReader::Socket(reader), AnyWriter::Socket(writer))
+            }
+        })
+    }
+
+    fn set_nonblocking(&mut self, nonblocking: bool) -> io::Result<()> {
+        each!(self, Self, channel => channel.set_nonblocking(nonblocking))
+    }
+
+    fn peer_address(&self) -> Option<Address> {
+        each!(self, Self, channel => channel.peer_address())
+    }
+
+    fn peer_credentials(&self) -> io::Result<Option<Credentials>> {
+        each!(self, Self, channel => channel.peer_credentials())
+    }
+}
+
+/// The same delegation for the whole channel and for a half.
+macro_rules! delegate {
+    (inbound $kind:ident) => {
+        impl Read for $kind {
+            fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+                each!(self, Self, channel => channel.read(buf))
+            }
+        }
+
+        impl Inbound for $kind {
+            fn inbound(&self) -> BorrowedFd<'_> {
+                each!(self, Self, channel => channel.inbound())
+            }
+
+            fn read_deadline(&mut self, buf: &mut [u8], deadline: Deadline) -> io::Result<usize> {
+                each!(self, Self, channel => channel.read_deadline(buf, deadline))
+            }
+
+            fn read_with_fds(
+                &mut self,
+                buf: &mut [u8],
+                fds: &mut Vec<OwnedFd>,
+                deadline: Deadline,
+            ) -> io::Result<usize> {
+                each!(self, Self, channel => channel.read_with_fds(buf, fds, deadline))
+            }
+
+            fn arm_inbound(&mut self) -> io::Result<Readiness> {
+                each!(self, Self, channel => channel.arm_inbound())
+            }
+        }
+    };
+    (outbound $kind:ident) => {
+        impl Write for $kind {
+            fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+                each!(self, Self, channel => channel.write(buf))
+            }
+
+            fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+                each!(self, Self, channel => channel.write_vectored(bufs))
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                each!(self, Self, channel => channel.flush())
+            }
+        }
+
+        impl Outbound for $kind {
+            fn outbound(&self) -> BorrowedFd<'_> {
+                each!(self, Self, channel => channel.outbound())
+            }
+
+            fn is_doorbell(&self) -> bool {
+                each!(self, Self, channel => channel.is_doorbell())
+            }
+
+            fn write_deadline(
+                &mut self,
+                bufs: &[IoSlice<'_>],
+                deadline: Deadline,
+            ) -> io::Result<usize> {
+                each!(self, Self, channel => channel.write_deadline(bufs, deadline))
+            }
+
+            fn write_with_fds(
+                &mut self,
+                bufs: &[IoSlice<'_>],
+                fds: &[BorrowedFd<'_>],
+                deadline: Deadline,
+            ) -> io::Result<usize> {
+                each!(self, Self, channel => channel.write_with_fds(bufs, fds, deadline))
+            }
+
+            fn arm_outbound(&mut self) -> io::Result<Readiness> {
+                each!(self, Self, channel => channel.arm_outbound())
+            }
+
+            fn shutdown(&mut self) -> io::Result<()> {
+                each!(self, Self, channel => channel.shutdown())
+            }
+        }
+    };
+}
+
+delegate!(inbound AnyChannel);
+delegate!(inbound AnyReader);
+delegate!(outbound AnyChannel);
+delegate!(outbound AnyWriter);
+
+impl From<Pipe> for AnyChannel {
+    fn from(pipe: Pipe) -> Self {
+        Self::Pipe(pipe)
+    }
+}
+
+impl From<Socket> for AnyChannel {
+    fn from(socket: Socket) -> Self {
+        Self::Socket(socket)
+    }
+}

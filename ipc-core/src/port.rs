@@ -1,0 +1,299 @@
+//! Where channels are accepted.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{self, AddressFamily, Backlog, sockopt};
+
+use crate::socket_file::SocketFile;
+use crate::sys::{self, Interest, SocketName};
+use crate::{Address, AnyChannel, Deadline, Socket, TcpName, UnixName, connect, wait};
+
+/// Where channels are accepted. It listens from the moment [`bind`](Port::bind) returns.
+///
+/// A unix port's socket file is 0600, in a folder that is made 0700 if it is missing. The path is
+/// claimed by a lock on `PATH.lock`: the stale file of a dead owner is replaced, a live port's path
+/// is never taken, and both files are removed when the port is dropped, only by the port that made
+/// them.
+///
+/// # Examples
+///
+/// ```
+/// use ipc_core::{Address, AnyChannel, Port};
+/// use std::time::Duration;
+///
+/// let mut port = Port::bind(&"tcp:127.0.0.1:0".parse()?)?;
+/// assert_eq!(port.try_accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+/// let _client = AnyChannel::connect(port.address())?;
+/// let _server = port.accept_timeout(Duration::from_secs(10))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Port {
+    listener: OwnedFd,
+    address: Address,
+    _file: Option<SocketFile>,
+}
+
+/// What [`PortOptions::bind`] does when the address cannot be had: whether another one near it is
+/// taken instead. [`Port::address`] tells which it became.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Relocation {
+    /// The address or an error.
+    #[default]
+    Never,
+    /// Elsewhere when the address is in use.
+    OnInUse,
+    /// Elsewhere after any failure to bind, as pyre's ports do.
+    Always,
+}
+
+/// How to make a [`Port`].
+///
+/// # Examples
+///
+/// ```
+/// use ipc_core::{PortOptions, Relocation};
+///
+/// let options = PortOptions::new().backlog(64).relocation(Relocation::OnInUse);
+/// let first = options.bind(&"tcp:127.0.0.1:0".parse()?)?;
+/// let second = options.bind(first.address())?;
+/// assert_ne!(first.address(), second.address());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct PortOptions {
+    backlog: u16,
+    relocation: Relocation,
+}
+
+impl Default for PortOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How many neighbours of a taken unix name are tried.
+const NEIGHBOURS_MAX: u32 = 64;
+
+impl PortOptions {
+    /// No relocation, and room for 128 connections that were not accepted yet.
+    pub fn new() -> Self {
+        Self {
+            backlog: 128,
+            relocation: Relocation::Never,
+        }
+    }
+
+    /// How many connections may wait to be accepted; the system may round it.
+    #[must_use]
+    pub fn backlog(mut self, connections: u16) -> Self {
+        self.backlog = connections;
+        self
+    }
+
+    /// What to do when the address cannot be had.
+    ///
+    /// A TCP port moves to one that the system chooses on the same host; a unix or ring port to
+    /// `NAME-1` and so on, up to `NAME-64`.
+    #[must_use]
+    pub fn relocation(mut self, relocation: Relocation) -> Self {
+        self.relocation = relocation;
+        self
+    }
+
+    /// Binds and listens.
+    ///
+    /// # Errors
+    ///
+    /// [`AddrInUse`](io::ErrorKind::AddrInUse) when a live port has the address; else what the system
+    /// says. When relocation fails too, the first error.
+    pub fn bind(&self, address: &Address) -> io::Result<Port> {
+        let first = match self.bind_once(address) {
+            Err(error) => error,
+            port => return port,
+        };
+        let in_use = first.kind() == io::ErrorKind::AddrInUse;
+        if self.relocation == Relocation::Never
+            || (self.relocation == Relocation::OnInUse && !in_use)
+        {
+            return Err(first);
+        }
+        neighbours(address)
+            .find_map(|address| self.bind_once(&address).ok())
+            .ok_or(first)
+    }
+
+    fn bind_once(&self, address: &Address) -> io::Result<Port> {
+        match address {
+            Address::Tcp(name) => self.bind_tcp(name),
+            Address::Unix(name) => {
+                let (listener, file) = self.bind_unix(name)?;
+                Ok(Port {
+                    listener,
+                    address: address.clone(),
+                    _file: file,
+                })
+            }
+            Address::Ring(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("{address}: rings are not supported"),
+            )),
+        }
+    }
+
+    fn bind_tcp(&self, name: &TcpName) -> io::Result<Port> {
+        let mut last = None;
+        for address in connect::resolve(name)? {
+            let bound = (|| {
+                let listener = sys::stream_socket(connect::family(address))?;
+                socket::setsockopt(&listener, sockopt::ReuseAddr, &true)?;
+                socket::bind(listener.as_raw_fd(), SocketName::from(address).as_dyn())?;
+                self.listen(&listener)?;
+                let address = sys::local_address(listener.as_fd())?;
+                let address = address.expect("an internet socket has an internet address");
+                Ok(Port {
+                    listener,
+                    address,
+                    _file: None,
+                })
+            })();
+            match bound {
+                Ok(port) => return Ok(port),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.expect("`resolve` answers at least one address"))
+    }
+
+    fn bind_unix(&self, name: &UnixName) -> io::Result<(OwnedFd, Option<SocketFile>)> {
+        let listener = sys::stream_socket(AddressFamily::Unix)?;
+        let socket_name = SocketName::unix(name)?;
+        let Some(path) = name.as_path() else {
+            socket::bind(listener.as_raw_fd(), socket_name.as_dyn())?;
+            self.listen(&listener)?;
+            return Ok((listener, None));
+        };
+        let mut file = SocketFile::claim(path)?;
+        socket::bind(listener.as_raw_fd(), socket_name.as_dyn())?;
+        file.bound()?;
+        // Before `listen`, so that nobody can connect while the file has the umask's permissions.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        self.listen(&listener)?;
+        Ok((listener, Some(file)))
+    }
+
+    fn listen(&self, listener: &OwnedFd) -> io::Result<()> {
+        let backlog = Backlog::new(i32::from(self.backlog).max(1)).unwrap_or(Backlog::MAXCONN);
+        socket::listen(listener, backlog)?;
+        sys::set_nonblocking(listener.as_fd(), true)
+    }
+}
+
+impl Port {
+    /// Binds `address` and listens, with the default [`PortOptions`].
+    ///
+    /// # Errors
+    ///
+    /// As [`PortOptions::bind`].
+    pub fn bind(address: &Address) -> io::Result<Self> {
+        PortOptions::new().bind(address)
+    }
+
+    /// The address that was really bound: port 0 is resolved, a relocation visible.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Waits for a peer to connect, for ever if need be.
+    ///
+    /// # Errors
+    ///
+    /// What the system says. When this process or the system has too many open descriptors the peer
+    /// stays in the queue: close some and accept again.
+    pub fn accept(&mut self) -> io::Result<AnyChannel> {
+        self.accept_until(Deadline::Never)
+    }
+
+    /// Accepts a peer that has connected already.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when there is none, and as `accept`.
+    pub fn try_accept(&mut self) -> io::Result<AnyChannel> {
+        self.accept_until(Deadline::Now)
+    }
+
+    /// Waits at most `timeout` for a peer to connect.
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`](io::ErrorKind::TimedOut), and as `accept`.
+    pub fn accept_timeout(&mut self, timeout: Duration) -> io::Result<AnyChannel> {
+        self.accept_until(Deadline::after(timeout))
+    }
+
+    /// Waits until `deadline` for a peer to connect.
+    ///
+    /// # Errors
+    ///
+    /// [`TimedOut`](io::ErrorKind::TimedOut), and as `accept`.
+    pub fn accept_deadline(&mut self, deadline: Instant) -> io::Result<AnyChannel> {
+        self.accept_until(Deadline::At(deadline))
+    }
+
+    /// The four forms in one.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) for [`Deadline::Now`],
+    /// [`TimedOut`](io::ErrorKind::TimedOut), and as `accept`.
+    pub fn accept_until(&mut self, deadline: Deadline) -> io::Result<AnyChannel> {
+        let listener = self.listener.as_fd();
+        let fd = wait::until(listener, Interest::Read, deadline, |_| {
+            match sys::accept(listener) {
+                // The peer gave up while it was in the queue: wait for another.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {
+                    Err(io::ErrorKind::Interrupted.into())
+                }
+                result => result,
+            }
+        })?;
+        match self.address {
+            Address::Tcp(_) => Socket::tcp(fd).map(AnyChannel::Socket),
+            _ => Ok(AnyChannel::Socket(Socket::unix(fd))),
+        }
+    }
+
+    /// Accepts peers one after the other; the iterator never ends.
+    pub fn incoming(&mut self) -> impl Iterator<Item = io::Result<AnyChannel>> + '_ {
+        std::iter::repeat_with(|| self.accept())
+    }
+}
+
+impl AsFd for Port {
+    /// The descriptor that is readable when a peer waits to be accepted.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
+/// The addresses to try instead of `address`.
+fn neighbours(address: &Address) -> impl Iterator<Item = Address> + use<> {
+    let address = address.clone();
+    let count = if matches!(address, Address::Tcp(_)) {
+        1
+    } else {
+        NEIGHBOURS_MAX
+    };
+    (1..=count).filter_map(move |index| match &address {
+        Address::Tcp(name) => TcpName::new(name.host(), 0, name.family())
+            .ok()
+            .map(Address::Tcp),
+        Address::Unix(name) => name.neighbour(index).map(Address::Unix),
+        Address::Ring(name) => name.neighbour(index).map(Address::Ring),
+    })
+}

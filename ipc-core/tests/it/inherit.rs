@@ -1,0 +1,42 @@
+//! Descriptors handed to children.
+
+use std::io::{Read, Write};
+use std::process::Command;
+
+use ipc_core::{Inherit, Socket, inherited};
+
+use crate::support::{LIMIT, within};
+
+/// Not a test of its own: the child of [`a_child_takes_its_descriptor_once`].
+#[test]
+fn child_echoes_once() {
+    let Ok(fd) = inherited(7) else { return };
+    assert!(inherited(7).is_err(), "taken twice");
+    let mut channel = Socket::from_fd(fd).unwrap();
+    let mut text = [0; 5];
+    channel.read_exact(&mut text).unwrap();
+    channel.write_all(&text).unwrap();
+}
+
+#[test]
+fn a_child_takes_its_descriptor_once() {
+    within(LIMIT, || {
+        let (mut ours, theirs) = Socket::pair().unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["inherit::child_echoes_once", "--exact", "--nocapture"]);
+        let mut child = Inherit::new().give(7, theirs).spawn(&command).unwrap();
+        ours.write_all(b"hello").unwrap();
+        let mut text = Vec::new();
+        ours.read_to_end(&mut text).unwrap();
+        assert_eq!(text, b"hello");
+        assert!(child.wait().unwrap().success());
+    });
+}
+
+#[test]
+fn what_was_not_given_is_not_inherited() {
+    assert_eq!(
+        inherited(99).unwrap_err().kind(),
+        std::io::ErrorKind::NotFound
+    );
+}

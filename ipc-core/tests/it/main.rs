@@ -1,0 +1,9 @@
+//! Integration tests: one binary, every wait under a watchdog.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod address;
+mod inherit;
+mod port;
+mod support;
+mod transfer;

@@ -1,0 +1,29 @@
+//! What the tests share.
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// Runs `body` and fails when it takes longer than `limit`.
+#[track_caller]
+pub(crate) fn within<T: Send + 'static>(
+    limit: Duration,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let (done, finished) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        let value = body();
+        let _ = done.send(());
+        value
+    });
+    if finished.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+        panic!("still running after {limit:?}");
+    }
+    match thread.join() {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Long enough for anything that does not hang.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
