@@ -1,1 +1,34 @@
-//! See the README.
+//! Typed messages over any channel of bytes.
+//!
+//! ```
+//! use ipc_marshal::Duct;
+//!
+//! let (mut ours, mut theirs) = Duct::<String, u32>::pair()?;
+//! ours.send("hello".to_owned())?;
+//! let length = theirs.recv()?.len() as u32;
+//! theirs.send(length)?;
+//! assert_eq!(ours.recv()?, 5);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod codec;
+mod duct;
+mod error;
+mod framing;
+mod inbox;
+mod options;
+mod outbox;
+mod receiver;
+mod sender;
+mod turn;
+
+pub use codec::{Bincode, Codec};
+pub use duct::Duct;
+pub use error::{
+    DecodeError, EncodeError, FrameError, HandshakeError, RecvError, SendError, TryRecvError,
+    TrySendError,
+};
+pub use framing::{ByteOrder, Decoder, Frame, FrameKind, Framing, LengthWidth, OpenFrame};
+pub use options::{DuctOptions, PAYLOAD_LEN_MAX};
+pub use receiver::Receiver;
+pub use sender::Sender;

@@ -1,0 +1,233 @@
+//! The rules for frames, without any input or output: bytes in, frames out, and back.
+
+mod decoder;
+mod ductworks;
+mod length;
+mod multiprocessing;
+mod native;
+
+use crate::FrameError;
+
+pub use decoder::{Decoder, Frame};
+pub use length::{ByteOrder, LengthWidth};
+
+/// The rule by which a stream of bytes is cut into messages.
+///
+/// A framing is a plain value: pure, without state or input and output.
+/// [`encode`](Framing::encode) writes frames and a [`Decoder`] reads them, fed any split of the bytes.
+///
+/// # Examples
+///
+/// ```
+/// use ipc_marshal::{Decoder, Framing};
+///
+/// let mut bytes = Vec::new();
+/// Framing::PYRE.encode(b"hello", &mut bytes)?;
+/// assert_eq!(bytes, b"\x05\0\0\0hello");
+///
+/// let mut decoder = Decoder::new(Framing::PYRE, 1024);
+/// decoder.feed(&bytes[..3]);
+/// assert!(decoder.next_frame()?.is_none());
+/// decoder.feed(&bytes[3..]);
+/// assert_eq!(decoder.next_frame()?.expect("a whole frame was fed").payload, b"hello");
+/// # Ok::<(), ipc_marshal::FrameError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// This crate's own: an 8-byte header (`u32` little-endian length of the payload, kind, flags,
+    /// `u16` little-endian number of descriptors), then the payload, then, if the flag for it is
+    /// set, a CRC32C. The only one with a hand-shake, acknowledgements and descriptors.
+    #[default]
+    Native,
+    /// [`Framing::Native`] with a CRC32C (little-endian, over header and payload) after every frame.
+    /// Feature `crc32c`; without it this behaves as [`Framing::Native`] in receiving, and sending
+    /// is an error.
+    NativeChecked,
+    /// Ductworks' message duct: the byte `0x54`, a `u32` big-endian length, the payload.
+    Ductworks,
+    /// A length and the payload. Pyre's pickler is [`Framing::PYRE`].
+    Length {
+        /// How wide the length is.
+        width: LengthWidth,
+        /// Which end of it comes first.
+        order: ByteOrder,
+    },
+    /// Python's `multiprocessing.connection`: an `i32` big-endian length and the payload; for
+    /// payloads over 2147483647 bytes the length is -1 and a `u64` big-endian length follows.
+    Multiprocessing,
+}
+
+/// What a frame is for. Every framing has messages; only the native ones have the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameKind {
+    /// A user's message.
+    Message,
+    /// A user's message whose sender waits for an [`FrameKind::Ack`].
+    Acked,
+    /// The hand-shake, which comes first or not at all.
+    Hello,
+    /// The answer to a [`FrameKind::Acked`], without payload.
+    Ack,
+}
+
+/// What a header says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Header {
+    pub(crate) kind: FrameKind,
+    /// Bytes before the payload.
+    pub(crate) len: usize,
+    pub(crate) payload: usize,
+    /// Bytes after the payload.
+    pub(crate) trailer: usize,
+    pub(crate) descriptors: usize,
+}
+
+impl Header {
+    fn message(len: usize, payload: usize) -> Self {
+        Self {
+            kind: FrameKind::Message,
+            len,
+            payload,
+            trailer: 0,
+            descriptors: 0,
+        }
+    }
+
+    pub(crate) fn frame_len(&self) -> usize {
+        self.len + self.payload + self.trailer
+    }
+}
+
+/// What the first bytes of a frame give.
+pub(crate) enum Parsed {
+    /// The header is not whole: at least this many bytes of it are missing.
+    Missing(usize),
+    Header(Header),
+}
+
+/// A frame that [`Framing::begin`] opened in a buffer.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "an open frame is not a frame until it is finished"]
+pub struct OpenFrame {
+    start: usize,
+    payload: usize,
+}
+
+impl OpenFrame {
+    /// Where in the buffer the frame begins: truncate to it to abandon the frame.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+}
+
+impl Framing {
+    /// What pyre's pickler uses: a `u32` little-endian length.
+    pub const PYRE: Self = Self::Length {
+        width: LengthWidth::U32,
+        order: ByteOrder::Little,
+    };
+
+    /// Whether this is [`Framing::Native`] or [`Framing::NativeChecked`].
+    pub fn is_native(self) -> bool {
+        matches!(self, Self::Native | Self::NativeChecked)
+    }
+
+    /// Appends one message with `payload` to `out`. What was in `out` stays.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::TooLarge`] when the framing's length cannot say so much; `out` is as before.
+    pub fn encode(self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), FrameError> {
+        let frame = self.begin(out);
+        out.extend_from_slice(payload);
+        self.finish(frame, FrameKind::Message, 0, out)
+    }
+
+    /// Opens a frame at the end of `out`: append the payload to `out` and then call
+    /// [`finish`](Framing::finish). A codec writes straight into `out` this way.
+    #[inline]
+    pub fn begin(self, out: &mut Vec<u8>) -> OpenFrame {
+        let start = out.len();
+        let room = match self {
+            Self::Native | Self::NativeChecked => native::HEADER,
+            Self::Ductworks => ductworks::HEADER,
+            Self::Length { width, .. } => width.bytes(),
+            Self::Multiprocessing => multiprocessing::HEADER,
+        };
+        out.extend_from_slice(&[0; 12][..room]);
+        OpenFrame {
+            start,
+            payload: out.len(),
+        }
+    }
+
+    /// Closes a frame: everything in `out` after its header is the payload.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::TooLarge`] when the framing's length cannot say so much, and
+    /// [`FrameError::Unsupported`] when the framing has no such kind or no descriptors. `out` is cut
+    /// back to where the frame began.
+    #[inline]
+    pub fn finish(
+        self,
+        frame: OpenFrame,
+        kind: FrameKind,
+        descriptors: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), FrameError> {
+        let finished = match self {
+            Self::Native => native::finish(frame, kind, descriptors, false, out),
+            Self::NativeChecked => native::finish(frame, kind, descriptors, true, out),
+            _ if kind != FrameKind::Message => Err(FrameError::Unsupported("control frames")),
+            _ if descriptors != 0 => Err(FrameError::Unsupported("descriptors")),
+            Self::Ductworks => ductworks::finish(frame, out),
+            Self::Length { width, order } => length::finish(width, order, frame, out),
+            Self::Multiprocessing => multiprocessing::finish(frame, out),
+        };
+        if finished.is_err() {
+            out.truncate(frame.start);
+        }
+        finished
+    }
+
+    /// Reads the header at the beginning of `bytes`.
+    #[inline]
+    pub(crate) fn parse(self, bytes: &[u8]) -> Result<Parsed, FrameError> {
+        match self {
+            Self::Native | Self::NativeChecked => native::parse(bytes),
+            Self::Ductworks => ductworks::parse(bytes),
+            Self::Length { width, order } => length::parse(width, order, bytes),
+            Self::Multiprocessing => multiprocessing::parse(bytes),
+        }
+    }
+
+    /// Compares a whole frame with its trailer.
+    #[inline]
+    pub(crate) fn verify(self, header: &Header, frame: &[u8]) -> Result<(), FrameError> {
+        if header.trailer == 0 {
+            return Ok(());
+        }
+        native::verify(header, frame)
+    }
+}
+
+/// A payload's length, as a length field of this width can say it.
+fn fits(len: usize, max: u64) -> Result<u64, FrameError> {
+    let size = len as u64;
+    if size > max {
+        return Err(FrameError::TooLarge {
+            size,
+            max: usize::try_from(max).unwrap_or(usize::MAX),
+        });
+    }
+    Ok(size)
+}
+
+/// A length field's value as a length here.
+fn to_len(size: u64) -> Result<usize, FrameError> {
+    usize::try_from(size).map_err(|_| FrameError::TooLarge {
+        size,
+        max: usize::MAX,
+    })
+}

@@ -1,0 +1,5 @@
+//! Integration tests of ipc-marshal, one binary.
+
+mod duct;
+mod framing;
+mod within;
