@@ -1,0 +1,16 @@
+//! Which child is started, stopped or given up, and when: the rules of Erlang/OTP's supervisor.
+//!
+//! Everything here is a state machine that takes the time as an argument and answers with actions:
+//! there is no clock, thread or descriptor in it. The arbiter carries the actions out.
+
+mod backoff;
+mod intensity;
+mod reason;
+mod spec;
+mod supervisor;
+
+pub use backoff::Backoff;
+pub use intensity::Intensity;
+pub use reason::ExitReason;
+pub use spec::{AutoShutdown, ChildPolicy, Restart, Shutdown, Strategy, SupervisorOptions};
+pub use supervisor::{Action, ChildKey, Event, SuperviseError, Supervisor};

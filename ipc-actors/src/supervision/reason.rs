@@ -1,0 +1,81 @@
+//! Why an actor ended.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why an actor ended.
+///
+/// `Normal`, `Shutdown` and `ShutdownWith` are the clean ends of OTP, after which a transient child is
+/// not restarted; everything else is a failure. The variants beyond OTP's say what happened to a
+/// process, which a virtual machine never has to ask.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ExitReason {
+    /// The actor finished its work.
+    Normal,
+    /// It was asked to stop and did.
+    Shutdown,
+    /// It stopped cleanly and gave this as its reason: OTP's `{shutdown, Term}`.
+    ShutdownWith(String),
+    /// A hook or handler answered with an error.
+    Failed(String),
+    /// A hook or handler panicked with this text.
+    Panicked(String),
+    /// Its start failed with this text.
+    StartFailed(String),
+    /// It had not said it was ready when its start time-out had passed.
+    StartTimeout,
+    /// It was ended by its supervisor because it did not stop within its shutdown time-out.
+    Killed,
+    /// It was ended because it showed no sign of life or of progress within its time-out.
+    Stuck,
+    /// Its process exited with this status without saying goodbye.
+    Exited(i32),
+    /// Its process was ended by a signal.
+    Signalled {
+        /// The number of the signal.
+        signal: i32,
+        /// Whether the system wrote a core file.
+        core: bool,
+    },
+    /// The connection to it was lost.
+    LinkLost,
+    /// An actor linked to it ended with the reason inside.
+    Linked(Box<ExitReason>),
+}
+
+impl ExitReason {
+    /// Whether a transient child that ends so is left alone.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        matches!(self, Self::Normal | Self::Shutdown | Self::ShutdownWith(_))
+    }
+}
+
+impl fmt::Display for ExitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Normal => f.write_str("finished"),
+            Self::Shutdown => f.write_str("shut down"),
+            Self::ShutdownWith(text) => write!(f, "shut down: {text}"),
+            Self::Failed(text) => write!(f, "failed: {text}"),
+            Self::Panicked(text) => write!(f, "panicked: {text}"),
+            Self::StartFailed(text) => write!(f, "start failed: {text}"),
+            Self::StartTimeout => f.write_str("did not start in time"),
+            Self::Killed => f.write_str("killed after its shutdown time-out"),
+            Self::Stuck => f.write_str("killed because it was stuck"),
+            Self::Exited(status) => write!(f, "process exited with status {status}"),
+            Self::Signalled { signal, core } => {
+                write!(f, "process ended by signal {signal}")?;
+                if *core {
+                    f.write_str(" with a core file")
+                } else {
+                    Ok(())
+                }
+            }
+            Self::LinkLost => f.write_str("connection lost"),
+            Self::Linked(reason) => write!(f, "a linked actor ended: {reason}"),
+        }
+    }
+}

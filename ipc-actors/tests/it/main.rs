@@ -1,0 +1,3 @@
+//! The tests of `ipc-actors`.
+
+mod supervision;

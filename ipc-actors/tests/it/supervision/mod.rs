@@ -1,0 +1,7 @@
+//! The restart rules, against a model of OTP and by name.
+
+mod departures;
+mod histories;
+mod model;
+mod rules;
+mod world;
