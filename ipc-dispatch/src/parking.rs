@@ -1,0 +1,58 @@
+//! Whether the loop sleeps: the state that decides which post must wake it.
+
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU8, Ordering, fence};
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicU8, Ordering, fence};
+
+/// The loop looks at its queue before it sleeps next.
+const AWAKE: u8 = 0;
+/// The loop sleeps, or is about to after one more look at its queue.
+const SLEEPING: u8 = 1;
+/// Somebody has woken the loop, or is about to.
+const NOTIFIED: u8 = 2;
+
+/// The meeting of posters with the loop.
+///
+/// A poster pushes, then asks [`must_wake`](Self::must_wake). The loop calls
+/// [`park`](Self::park), looks at its queue *once more*, sleeps only if it is empty, and calls
+/// [`unpark`](Self::unpark) before it drains. Of the two fences that stand between each side's
+/// write (the push; the state) and its read (of the other's), one comes first in the total order of
+/// sequentially consistent operations: so either the poster sees `SLEEPING` and wakes, or the loop
+/// sees the push and does not sleep. The state is cleared before draining, never after.
+#[derive(Debug)]
+pub(crate) struct Parking(AtomicU8);
+
+impl Parking {
+    /// A loop that does not run yet counts as asleep.
+    pub(crate) fn new() -> Self {
+        Self(AtomicU8::new(SLEEPING))
+    }
+
+    /// The loop is about to sleep; it must look at its queue after this and before it does.
+    pub(crate) fn park(&self) {
+        // Relaxed: the fence orders it before the look at the queue that follows.
+        self.0.store(SLEEPING, Ordering::Relaxed);
+        // Pairs with the fence in `must_wake`.
+        fence(Ordering::SeqCst);
+    }
+
+    /// The loop is awake again.
+    pub(crate) fn unpark(&self) {
+        // Relaxed: a poster that still sees SLEEPING wakes once too often, which is harmless; one
+        // that sees AWAKE pushed before the drain that follows, or before the next `park`.
+        self.0.store(AWAKE, Ordering::Relaxed);
+    }
+
+    /// Asked after a push: whether the asker must wake the loop. Of several askers one is told so.
+    pub(crate) fn must_wake(&self) -> bool {
+        // Pairs with the fence in `park`.
+        fence(Ordering::SeqCst);
+        // Relaxed, both: the push is published by the queue; only who wakes is decided here.
+        self.0.load(Ordering::Relaxed) == SLEEPING
+            && self
+                .0
+                .compare_exchange(SLEEPING, NOTIFIED, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+}

@@ -1,0 +1,424 @@
+//! One source with its handlers.
+
+use std::any::Any;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ipc_core::Readiness;
+
+use super::{Context, Event, Registry, Side, SourceId, Token};
+use crate::driver::Driver;
+use crate::{Control, Interest, Source, Trigger};
+
+/// The type of a handler inside: what it returns is already in its general form.
+pub(super) type Call<C, S> = Box<dyn FnMut(&mut C, &mut Context<'_, S>) -> io::Result<Control>>;
+
+/// A handler on its way to an entry.
+pub(super) struct Handler<C, S> {
+    pub(super) interest: Interest,
+    pub(super) call: Option<Call<C, S>>,
+    /// Whether it came to its present interest in this pass, so that it waits for the next.
+    pub(super) fresh: bool,
+}
+
+/// What the driver was last told about one descriptor.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    fd: RawFd,
+    mask: Event,
+}
+
+const UNTOLD: Told = Told {
+    fd: -1,
+    mask: Event::NONE,
+};
+
+pub(super) struct Entry<C, S> {
+    pub(super) channel: C,
+    handlers: Vec<Handler<C, S>>,
+    trigger: Trigger,
+    told: [Told; 2],
+    /// The duplicate that is watched for urgent data, and whether it has hung up.
+    urgent: Option<OwnedFd>,
+    hung_up: bool,
+    /// The system cannot wait for it: it is a regular file, which is always ready.
+    always: bool,
+}
+
+/// What [`AnyEntry::settle`] found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Settled {
+    /// Ready without asking the system.
+    pub(super) hot: Event,
+    /// Whether it waits for anything.
+    pub(super) waits: bool,
+    /// Whether it must be armed before every sleep.
+    pub(super) polled: bool,
+}
+
+/// An entry whatever the type of its channel.
+pub(super) trait AnyEntry<S>: Any {
+    /// Runs the handlers that `event` is about. Answers whether the entry must be settled.
+    fn dispatch(
+        &mut self,
+        id: SourceId,
+        event: Event,
+        registry: &mut Registry<S>,
+        state: &mut S,
+    ) -> Dispatched;
+
+    /// Brings what the driver knows in line with the handlers, and arms.
+    fn settle(&mut self, id: SourceId, driver: &mut Driver) -> io::Result<Settled>;
+
+    /// Takes the source away from the driver.
+    fn forget(&mut self, id: SourceId, driver: &mut Driver);
+
+    /// Forgets what the driver was told, after the driver has started afresh.
+    fn reset(&mut self);
+
+    /// Adds a `Handler<C, S>`.
+    fn adopt(&mut self, handler: Box<dyn Any>);
+
+    /// Gives up all handlers that wait for `interest`, or all.
+    fn retain(&mut self, interest: Option<Interest>);
+
+    fn channel_mut(&mut self) -> &mut dyn Any;
+
+    fn into_channel(self: Box<Self>) -> Box<dyn Any>;
+
+    fn descriptors(&self, list: &mut Vec<RawFd>);
+}
+
+/// What became of an entry while it ran.
+#[derive(Debug, Default)]
+pub(super) struct Dispatched {
+    /// A handler asked for its removal.
+    pub(super) close: bool,
+    /// What to run again in the next turn.
+    pub(super) again: Event,
+    /// Whether anything changed that [`AnyEntry::settle`] must look at.
+    pub(super) unsettled: bool,
+}
+
+impl<C: Source, S: 'static> Entry<C, S> {
+    pub(super) fn new(channel: C, trigger: Trigger) -> Self {
+        Self {
+            channel,
+            handlers: Vec::new(),
+            trigger,
+            told: [UNTOLD; 2],
+            urgent: None,
+            hung_up: false,
+            always: false,
+        }
+    }
+
+    fn wants(&self) -> Event {
+        let mut mask = Event::NONE;
+        for handler in &self.handlers {
+            mask |= handler.interest.event();
+        }
+        mask
+    }
+
+    /// Runs one pile. Answers whether the source is still there.
+    fn run_pile(
+        &mut self,
+        interest: Interest,
+        id: SourceId,
+        registry: &mut Registry<S>,
+        state: &mut S,
+        done: &mut Dispatched,
+    ) -> bool {
+        for index in 0..self.handlers.len() {
+            let handler = &mut self.handlers[index];
+            if handler.interest != interest || handler.fresh {
+                continue;
+            }
+            let Some(call) = handler.call.as_mut() else {
+                continue;
+            };
+            registry.metrics.handlers += 1;
+            let channel = &mut self.channel;
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                let mut context = Context {
+                    state: &mut *state,
+                    registry: &mut *registry,
+                };
+                call(channel, &mut context)
+            }));
+            let control = match result {
+                Ok(Ok(control)) => control,
+                Ok(Err(error)) => {
+                    registry.report(Some(id), error);
+                    Control::Drop
+                }
+                Err(panic) => {
+                    registry.caught(panic);
+                    Control::Drop
+                }
+            };
+            if control != Control::Keep {
+                self.obey(index, control, registry, done);
+            }
+            if done.close || registry.slots.is_condemned(id) {
+                done.close = true;
+                return false;
+            }
+        }
+        true
+    }
+
+    fn obey(
+        &mut self,
+        index: usize,
+        control: Control,
+        registry: &mut Registry<S>,
+        done: &mut Dispatched,
+    ) {
+        let handler = &mut self.handlers[index];
+        match control {
+            Control::Keep => {}
+            Control::Again => done.again |= handler.interest.event(),
+            Control::Drop => {
+                handler.call = None;
+                done.unsettled = true;
+            }
+            Control::Replace(interest) => {
+                handler.interest = interest;
+                handler.fresh = true;
+                done.unsettled = true;
+            }
+            Control::Close => done.close = true,
+            Control::Stop => registry.stop(),
+        }
+    }
+
+    /// Tells the driver about one descriptor, if anything changed.
+    fn tell(
+        &mut self,
+        side: Side,
+        id: SourceId,
+        mask: Event,
+        driver: &mut Driver,
+    ) -> io::Result<()> {
+        let fd = match side {
+            Side::Outbound => self.channel.outbound(),
+            _ => self.channel.inbound(),
+        };
+        let told = &mut self.told[side as usize];
+        let raw = fd.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        if told.mask != Event::NONE && told.fd != raw {
+            // The descriptor was exchanged under us: the old one cannot be named any more.
+            told.mask = Event::NONE;
+            driver.lose();
+        }
+        if told.mask == mask && !driver.must_rearm() {
+            return Ok(());
+        }
+        let token = Token { id, side };
+        let edge = self.trigger == Trigger::Edge;
+        match driver.change(fd, token, told.mask, mask, edge) {
+            Ok(()) => {
+                *told = Told { fd: raw, mask };
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                // Regular files and directories: always ready, as select(2) has it.
+                self.always = true;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn tell_urgent(&mut self, id: SourceId, wanted: bool, driver: &mut Driver) -> io::Result<()> {
+        let token = Token {
+            id,
+            side: Side::Exception,
+        };
+        let edge = self.trigger == Trigger::Edge;
+        if !wanted || self.hung_up {
+            if let Some(fd) = self.urgent.take() {
+                use std::os::fd::AsFd;
+                driver.change(Some(fd.as_fd()), token, Event::EXCEPTION, Event::NONE, edge)?;
+            }
+            return Ok(());
+        }
+        if self.urgent.is_none() {
+            use std::os::fd::AsFd;
+            let duplicate = match self.channel.inbound() {
+                Some(fd) => Some(fd.try_clone_to_owned()?),
+                None => None,
+            };
+            let fd = duplicate.as_ref().map(AsFd::as_fd);
+            driver.change(fd, token, Event::NONE, Event::EXCEPTION, edge)?;
+            self.urgent = duplicate;
+        }
+        Ok(())
+    }
+
+    /// Which of `event` is true of a source whose descriptors are only a doorbell.
+    fn answer_doorbell(&mut self, event: Event) -> Event {
+        let mut truth = event & Event::EXCEPTION;
+        let wants = self.wants();
+        if wants.contains(Event::READ) && is_ready(self.channel.arm_inbound()) {
+            truth |= Event::READ;
+        }
+        if (wants.contains(Event::WRITE) || self.channel.pending() > 0)
+            && is_ready(self.channel.arm_outbound())
+        {
+            truth |= Event::WRITE;
+        }
+        truth
+    }
+}
+
+fn is_ready(answer: io::Result<Readiness>) -> bool {
+    !matches!(answer, Ok(Readiness::Armed))
+}
+
+impl Interest {
+    pub(super) fn event(self) -> Event {
+        match self {
+            Self::Read => Event::READ,
+            Self::Write => Event::WRITE,
+            Self::Exception => Event::EXCEPTION,
+        }
+    }
+}
+
+impl<C: Source, S: 'static> AnyEntry<S> for Entry<C, S> {
+    fn dispatch(
+        &mut self,
+        id: SourceId,
+        mut event: Event,
+        registry: &mut Registry<S>,
+        state: &mut S,
+    ) -> Dispatched {
+        let mut done = Dispatched::default();
+        if self.channel.is_doorbell() {
+            event = self.answer_doorbell(event);
+            done.unsettled = true;
+        }
+        if event.intersects(Event::HANGUP | Event::ERROR) {
+            event |= Event::READ | Event::WRITE;
+            if self.urgent.is_some() {
+                event |= Event::EXCEPTION;
+                self.hung_up = true;
+                done.unsettled = true;
+            }
+        }
+        if event.contains(Event::WRITE) && self.channel.pending() > 0 {
+            done.unsettled = true;
+            if let Err(error) = self.channel.try_flush() {
+                registry.report(Some(id), error);
+            }
+            if self.channel.pending() > 0 {
+                event = event.without(Event::WRITE);
+            }
+        }
+        registry.event = event;
+        for interest in [Interest::Exception, Interest::Read, Interest::Write] {
+            if event.intersects(interest.event())
+                && !self.run_pile(interest, id, registry, state, &mut done)
+            {
+                return done;
+            }
+        }
+        if done.unsettled {
+            self.handlers.retain_mut(|handler| {
+                handler.fresh = false;
+                handler.call.is_some()
+            });
+        }
+        // What a read left in a buffer of the process will not be told by the system, and what a
+        // handler wrote may have to be flushed.
+        done.unsettled |=
+            self.channel.pending() > 0 || self.always || !C::IN_KERNEL || crate::sys::MUST_REARM;
+        done
+    }
+
+    fn settle(&mut self, id: SourceId, driver: &mut Driver) -> io::Result<Settled> {
+        let wants = self.wants();
+        let pending = self.channel.pending() > 0;
+        let doorbell = self.channel.is_doorbell();
+        let mut settled = Settled {
+            hot: Event::NONE,
+            waits: !self.handlers.is_empty() || pending,
+            polled: doorbell && (pending || !self.handlers.is_empty()),
+        };
+        let mut inbound = wants & Event::READ;
+        let mut outbound = wants & Event::WRITE;
+        if pending {
+            outbound = Event::WRITE;
+        }
+        if inbound == Event::READ && is_ready(self.channel.arm_inbound()) {
+            settled.hot |= Event::READ;
+        }
+        if outbound == Event::WRITE && doorbell {
+            if is_ready(self.channel.arm_outbound()) {
+                settled.hot |= Event::WRITE;
+            }
+            // The doorbell rings for both.
+            outbound = Event::READ;
+        }
+        self.tell_urgent(id, wants.contains(Event::EXCEPTION), driver)?;
+        let same = match (self.channel.inbound(), self.channel.outbound()) {
+            (Some(inbound), Some(outbound)) => inbound.as_raw_fd() == outbound.as_raw_fd(),
+            (_, outbound) => outbound.is_none(),
+        };
+        if same {
+            inbound |= outbound;
+            outbound = Event::NONE;
+        }
+        if !self.always {
+            self.tell(Side::Inbound, id, inbound, driver)?;
+            self.tell(Side::Outbound, id, outbound, driver)?;
+        }
+        if self.always {
+            settled.hot = wants & (Event::READ | Event::WRITE);
+        }
+        Ok(settled)
+    }
+
+    fn forget(&mut self, id: SourceId, driver: &mut Driver) {
+        // Nothing can be done about an error, and the descriptor is about to close.
+        let _ = self.tell_urgent(id, false, driver);
+        let _ = self.tell(Side::Inbound, id, Event::NONE, driver);
+        let _ = self.tell(Side::Outbound, id, Event::NONE, driver);
+    }
+
+    fn reset(&mut self) {
+        self.told = [UNTOLD; 2];
+        self.urgent = None;
+    }
+
+    fn adopt(&mut self, handler: Box<dyn Any>) {
+        if let Ok(handler) = handler.downcast::<Handler<C, S>>() {
+            self.handlers.push(*handler);
+        }
+    }
+
+    fn retain(&mut self, interest: Option<Interest>) {
+        self.handlers
+            .retain(|handler| interest.is_some_and(|interest| handler.interest != interest));
+    }
+
+    fn channel_mut(&mut self) -> &mut dyn Any {
+        &mut self.channel
+    }
+
+    fn into_channel(self: Box<Self>) -> Box<dyn Any> {
+        Box::new(self.channel)
+    }
+
+    fn descriptors(&self, list: &mut Vec<RawFd>) {
+        list.extend(self.channel.inbound().iter().map(AsRawFd::as_raw_fd));
+        list.extend(self.channel.outbound().iter().map(AsRawFd::as_raw_fd));
+        list.extend(self.urgent.iter().map(AsRawFd::as_raw_fd));
+        list.sort_unstable();
+        list.dedup();
+    }
+}

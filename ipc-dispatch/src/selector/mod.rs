@@ -1,0 +1,17 @@
+//! Waiting on many sources and running their handlers.
+
+mod context;
+mod entry;
+mod key;
+mod options;
+mod registry;
+mod slots;
+mod turn;
+
+pub use context::Context;
+pub use key::{Event, Key, SourceId};
+pub use options::{Metrics, PanicPolicy, SelectorOptions};
+pub use registry::Registry;
+pub use turn::{Exit, Selector};
+
+pub(crate) use key::{Side, Token};

@@ -1,0 +1,508 @@
+//! The loop itself.
+
+use std::fmt;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::registry::Alarm;
+use super::slots::State;
+use super::{Context, Event, Registry, SelectorOptions, SourceId};
+use crate::driver::Driver;
+use crate::poster::Shared;
+use crate::scheduler::Fired;
+use crate::sys;
+
+/// Why [`Selector::run`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Nothing is left that could run a handler: no source with handlers, no alarm, no task, but
+    /// for those in the background.
+    Idle,
+    /// Somebody called `stop`.
+    Stopped,
+    /// The deadline has passed.
+    Deadline,
+}
+
+/// How many events about registrations that are gone are put up with before the registrations are
+/// purged: each is a descriptor that somebody else keeps open.
+const STALE_MAX: u32 = 16;
+
+/// After how many handlers a turn looks at the clock, when an alarm waits.
+const CLOCK_EVERY: u32 = 8;
+
+/// Waits for sources, alarms and posts, and runs their handlers, one at a time, on one thread.
+///
+/// A turn of the loop always has this order: posted and deferred tasks that were there when it
+/// began; alarms that are due and were armed before it began; the wait, which is none if anything is
+/// left to do; then the sources that are ready, each with its handlers for exceptions, reading and
+/// writing.
+///
+/// What can be registered, and changed at any time, is the [`Registry`], which a selector
+/// dereferences to.
+pub struct Selector<S> {
+    registry: Registry<S>,
+    stale: u32,
+}
+
+impl<S> Deref for Selector<S> {
+    type Target = Registry<S>;
+
+    fn deref(&self) -> &Registry<S> {
+        &self.registry
+    }
+}
+
+impl<S> DerefMut for Selector<S> {
+    fn deref_mut(&mut self) -> &mut Registry<S> {
+        &mut self.registry
+    }
+}
+
+impl<S> fmt::Debug for Selector<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Selector")
+            .field("registry", &self.registry)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Readable when some source of the selector is: to sit inside another loop, which calls
+/// [`turn`](Selector::turn) with a time-out of zero then and when
+/// [`next_deadline`](Registry::next_deadline) has come.
+impl<S> AsFd for Selector<S> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.registry.driver {
+            Driver::System(poller) => poller.as_fd(),
+        }
+    }
+}
+
+impl<S: 'static> Selector<S> {
+    /// A selector with the default [options](SelectorOptions).
+    ///
+    /// # Errors
+    ///
+    /// What the system says when it gives no descriptors.
+    pub fn new() -> io::Result<Self> {
+        SelectorOptions::new().open()
+    }
+
+    pub(super) fn with_options(options: SelectorOptions, origin: Instant) -> io::Result<Self> {
+        let driver = Driver::System(sys::Poller::open(options.events_max)?);
+        Ok(Self {
+            registry: Registry::new(options, driver, origin),
+            stale: 0,
+        })
+    }
+
+    /// Turns until nothing is left to wait for or somebody stops it. Blocks while nothing happens;
+    /// sources, alarms, posts, signals and `stop` wake it.
+    ///
+    /// # Errors
+    ///
+    /// What the system says when it cannot wait.
+    pub fn run(&mut self, state: &mut S) -> io::Result<Exit> {
+        self.run_until(state, None)
+    }
+
+    /// Like [`run`](Self::run), for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub fn run_timeout(&mut self, state: &mut S, timeout: Duration) -> io::Result<Exit> {
+        let deadline = self.registry.driver.now().checked_add(timeout);
+        self.run_until(state, deadline)
+    }
+
+    /// Like [`run`](Self::run), until `deadline` at the latest.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub fn run_deadline(&mut self, state: &mut S, deadline: Instant) -> io::Result<Exit> {
+        self.run_until(state, Some(deadline))
+    }
+
+    fn run_until(&mut self, state: &mut S, deadline: Option<Instant>) -> io::Result<Exit> {
+        let shared = Arc::clone(&self.registry.shared);
+        let _awake = Awake::new(&shared);
+        loop {
+            if self.registry.shared.stop.swap(false, Ordering::SeqCst) {
+                return Ok(Exit::Stopped);
+            }
+            self.registry.reconcile();
+            if self.registry.is_idle() && self.registry.ready.is_empty() {
+                return Ok(Exit::Idle);
+            }
+            let timeout = match deadline {
+                None => None,
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(self.registry.driver.now());
+                    if left.is_zero() {
+                        return Ok(Exit::Deadline);
+                    }
+                    Some(left)
+                }
+            };
+            self.turn_once(state, timeout)?;
+        }
+    }
+
+    /// Turns once, waiting for at most `timeout`, or for as long as it takes if there is none.
+    /// Answers how many handlers, alarms and tasks ran. A signal ends the wait, and a stop that no
+    /// run has observed yet prevents it.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub fn turn(&mut self, state: &mut S, timeout: Option<Duration>) -> io::Result<u64> {
+        let shared = Arc::clone(&self.registry.shared);
+        let _awake = Awake::new(&shared);
+        self.turn_once(state, timeout)
+    }
+
+    fn turn_once(&mut self, state: &mut S, timeout: Option<Duration>) -> io::Result<u64> {
+        let registry = &mut self.registry;
+        let before = registry.metrics.ran();
+        registry.metrics.turns += 1;
+        registry.now = None;
+        registry.slots.bury();
+        registry.run_tasks(state);
+        registry.run_alarms(state);
+        registry.reconcile();
+        registry.arm_polled();
+        self.wait(timeout)?;
+        let registry = &mut self.registry;
+        let quiet = registry.ready.is_empty();
+        registry.run_ready(state);
+        if quiet {
+            registry.run_idle(state);
+        }
+        registry.event = Event::NONE;
+        Ok(registry.metrics.ran() - before)
+    }
+
+    /// Makes the selector this process's own in a child that was forked without exec: the child gets
+    /// an epoll and a waker of its own, under the numbers of the parent's, with all sources
+    /// registered anew. Without this call the child must not touch the selector at all; what it
+    /// should close then is listed by [`descriptors`](Registry::descriptors).
+    ///
+    /// # Errors
+    ///
+    /// What the system says; [`Unsupported`](io::ErrorKind::Unsupported) other than on Linux.
+    pub fn after_fork(&mut self) -> io::Result<()> {
+        self.registry.driver.renew_waker()?;
+        self.registry.shared.signals.store(0, Ordering::SeqCst);
+        self.registry.driver.lose();
+        self.registry.reconcile();
+        Ok(())
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let registry = &mut self.registry;
+        let shared = Arc::clone(&registry.shared);
+        let mut timeout = registry.patience(timeout);
+        let sleeps = timeout != Some(Duration::ZERO);
+        if sleeps {
+            shared.parking.park();
+            // The second look, without which a post between the first and the sleep would be lost.
+            if !shared.is_empty() || shared.stop.load(Ordering::SeqCst) {
+                timeout = Some(Duration::ZERO);
+            } else {
+                registry.metrics.sleeps += 1;
+            }
+        }
+        registry.metrics.waits += 1;
+        let mut stale = 0;
+        let result = {
+            let Registry {
+                driver,
+                slots,
+                ready,
+                metrics,
+                ..
+            } = registry;
+            driver.wait(timeout, &mut |token, event| {
+                metrics.events += 1;
+                match slots.live_mut(token.id) {
+                    Some(slot) => {
+                        if slot.ready.is_none() {
+                            ready.push_back(token.id);
+                        }
+                        slot.ready |= event;
+                    }
+                    None => stale += 1,
+                }
+            })
+        };
+        if sleeps {
+            shared.parking.unpark();
+        }
+        registry.now = None;
+        registry.ready.extend(registry.hot.drain(..));
+        registry.metrics.stale += u64::from(stale);
+        if stale == 0 {
+            self.stale = 0;
+        } else {
+            self.stale += stale;
+            if self.stale > STALE_MAX {
+                self.stale = 0;
+                self.registry.driver.lose();
+            }
+        }
+        result
+    }
+}
+
+/// While it lives, the loop looks at its queue by itself. Afterwards every post must wake it: it
+/// may stand in another loop that sleeps.
+struct Awake<'a, S>(&'a Shared<S>);
+
+impl<'a, S> Awake<'a, S> {
+    fn new(shared: &'a Shared<S>) -> Self {
+        shared.parking.unpark();
+        Self(shared)
+    }
+}
+
+impl<S> Drop for Awake<'_, S> {
+    fn drop(&mut self) {
+        self.0.parking.park();
+        if !self.0.is_empty() {
+            self.0.waker.wake();
+        }
+    }
+}
+
+impl super::Metrics {
+    fn ran(&self) -> u64 {
+        self.handlers + self.alarms + self.tasks
+    }
+}
+
+impl<S: 'static> Registry<S> {
+    /// How long the loop may sleep.
+    fn patience(&mut self, timeout: Option<Duration>) -> Option<Duration> {
+        let busy = !self.hot.is_empty()
+            || !self.deferred.is_empty()
+            || !self.idle.is_empty()
+            || !self.ready.is_empty()
+            || !self.shared.is_empty();
+        if busy {
+            return Some(Duration::ZERO);
+        }
+        if self.alarms.is_empty() {
+            return timeout;
+        }
+        // Not the cached time: tasks and alarms have run since.
+        let now = self.driver.now();
+        match (self.alarms.poll(now), timeout) {
+            (Some(due), Some(timeout)) => Some(due.min(timeout)),
+            (due, timeout) => due.or(timeout),
+        }
+    }
+
+    /// Brings everything in line that was touched.
+    fn reconcile(&mut self) {
+        if self.driver.has_lost() {
+            self.rebuild();
+        }
+        let mut index = 0;
+        while let Some(id) = self.touched.get(index).copied() {
+            index += 1;
+            if let Err(error) = self.settle(id) {
+                self.report(Some(id), error);
+                self.close(id);
+            }
+        }
+        self.touched.clear();
+    }
+
+    /// Arms what is in shared memory, as is due before every sleep.
+    fn arm_polled(&mut self) {
+        let mut index = 0;
+        while let Some(id) = self.polled.get(index).copied() {
+            let stays = self.slots.live(id).is_some_and(|slot| slot.polled);
+            if !stays {
+                self.polled.swap_remove(index);
+                continue;
+            }
+            index += 1;
+            if let Err(error) = self.settle(id) {
+                self.report(Some(id), error);
+                self.close(id);
+            }
+        }
+    }
+
+    fn rebuild(&mut self) {
+        if let Err(error) = self.driver.rebuild() {
+            self.report(None, error);
+            return;
+        }
+        for id in self.slots.ids() {
+            if let Some(slot) = self.slots.live_mut(id)
+                && let State::Present(entry) = &mut slot.state
+            {
+                entry.reset();
+            }
+            self.touch(id);
+        }
+    }
+
+    fn run_tasks(&mut self, state: &mut S) {
+        // Only those that are there now: a task that posts itself waits for the next turn.
+        let posted = self.shared.tasks.len().min(self.options.tasks_max);
+        let shared = Arc::clone(&self.shared);
+        for _ in 0..posted {
+            let Some(task) = shared.tasks.pop() else {
+                break;
+            };
+            self.run_task(state, task);
+        }
+        for _ in 0..self.deferred.len().min(self.options.tasks_max) {
+            let Some(task) = self.deferred.pop_front() else {
+                break;
+            };
+            self.run_task(state, task);
+        }
+    }
+
+    fn run_idle(&mut self, state: &mut S) {
+        if self.deferred.is_empty()
+            && self.hot.is_empty()
+            && self.shared.is_empty()
+            && let Some(task) = self.idle.pop_front()
+        {
+            self.run_task(state, task);
+        }
+    }
+
+    fn run_task(&mut self, state: &mut S, task: impl FnOnce(&mut Context<'_, S>)) {
+        self.metrics.tasks += 1;
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            task(&mut Context {
+                state: &mut *state,
+                registry: &mut *self,
+            });
+        }));
+        if let Err(panic) = result {
+            self.caught(panic);
+        }
+        if !self.panics.is_empty() {
+            self.tell_hooks(state);
+        }
+    }
+
+    fn run_alarms(&mut self, state: &mut S) {
+        if self.alarms.is_empty() {
+            return;
+        }
+        let mark = self.alarms.mark();
+        let now = self.now();
+        for _ in 0..self.options.alarms_max {
+            let Some(fired) = self.alarms.awaken_before(now, mark) else {
+                break;
+            };
+            self.ring(state, now, fired);
+        }
+        self.now = None;
+    }
+
+    fn ring(&mut self, state: &mut S, now: Instant, fired: Fired<Alarm<S>>) {
+        self.metrics.alarms += 1;
+        let Fired { id, due, mut value } = fired;
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            (value.ring)(&mut Context {
+                state: &mut *state,
+                registry: &mut *self,
+            })
+        }));
+        let next = match result {
+            Ok(next) => next.deadline(due, now),
+            Err(panic) => {
+                self.caught(panic);
+                None
+            }
+        };
+        let background = value.background;
+        let gone = match next {
+            Some(next) => self.alarms.rearm(id, next, value).is_err(),
+            None => {
+                self.alarms.finish(id);
+                true
+            }
+        };
+        if gone && background {
+            self.background_alarms -= 1;
+        }
+        if !self.panics.is_empty() {
+            self.tell_hooks(state);
+        }
+    }
+
+    fn run_ready(&mut self, state: &mut S) {
+        let hurried = !self.alarms.is_empty();
+        let begun = hurried.then(|| self.driver.now());
+        let mut count: u32 = 0;
+        for _ in 0..self.ready.len() {
+            let Some(id) = self.ready.pop_front() else {
+                break;
+            };
+            self.run_source(state, id);
+            if !self.errors.is_empty() || !self.panics.is_empty() {
+                self.tell_hooks(state);
+            }
+            count += 1;
+            if let Some(begun) = begun
+                && count.is_multiple_of(CLOCK_EVERY)
+                && self.driver.now().saturating_duration_since(begun) > self.options.busy_max
+            {
+                break;
+            }
+        }
+    }
+
+    fn run_source(&mut self, state: &mut S, id: SourceId) {
+        let Some(slot) = self.slots.live_mut(id) else {
+            return;
+        };
+        let event = std::mem::take(&mut slot.ready);
+        let Some(mut entry) = self.slots.take(id) else {
+            return;
+        };
+        let done = entry.dispatch(id, event, self, state);
+        if !self.additions.is_empty() {
+            let mut index = 0;
+            while index < self.additions.len() {
+                if self.additions[index].0 == id {
+                    let (_, handler) = self.additions.remove(index);
+                    entry.adopt(handler);
+                    self.touch(id);
+                } else {
+                    index += 1;
+                }
+            }
+        }
+        if done.close || self.slots.is_condemned(id) {
+            self.bury(id, &mut *entry);
+            return;
+        }
+        if let Some(slot) = self.slots.live_mut(id) {
+            slot.state = State::Present(entry);
+        }
+        if !done.again.is_none() {
+            self.heat(id, done.again);
+        }
+        if done.unsettled {
+            self.touch(id);
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The system, and what a platform must provide.
+//!
+//! - `Poller`: `open(events_max)`, `change`, `wait`, `waker`, `rebuild`, `descriptors`, `as_fd`; a
+//!   set of descriptors that can be waited on together, level-triggered unless told otherwise, with
+//!   64 bits of token each.
+//! - `Waker`: `wake` ends a wait that is going on, or the next one, from any thread and from signal
+//!   handlers.
+//! - `MUST_REARM`: whether level-triggering is emulated by `change` after every event.
+//! - `ChildWatch`: a descriptor that becomes readable when a process ends, where there is such a
+//!   thing.
+#![expect(
+    unsafe_code,
+    reason = "the one folder of this crate that talks to the system directly"
+)]
+
+#[cfg(all(target_os = "linux", not(ipc_portable)))]
+mod linux;
+#[cfg(all(target_os = "linux", not(ipc_portable)))]
+pub(crate) use linux::{MUST_REARM, Poller, Waker};
+
+#[cfg(not(all(target_os = "linux", not(ipc_portable))))]
+mod portable;
+#[cfg(not(all(target_os = "linux", not(ipc_portable))))]
+pub(crate) use portable::{MUST_REARM, Poller, Waker};

@@ -1,0 +1,4 @@
+//! The behaviours that `ipc-dispatch` promises.
+
+mod selector;
+mod support;
