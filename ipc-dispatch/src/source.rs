@@ -6,7 +6,10 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
-use ipc_core::Readiness;
+use ipc_core::{
+    AnyChannel, AnyReader, AnyWriter, Inbound, Outbound, Pipe, PipeReader, PipeWriter, Port,
+    Readiness, Socket, SocketReader, SocketWriter,
+};
 
 /// What a handler waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,6 +111,7 @@ macro_rules! kernel_source {
 
 kernel_source!(
     OwnedFd,
+    Port,
     TcpListener,
     TcpStream,
     UdpSocket,
@@ -115,6 +119,87 @@ kernel_source!(
     UnixListener,
     UnixStream,
 );
+
+macro_rules! channel_source {
+    ($in_kernel:literal: $($name:ty),* $(,)?) => {$(
+        impl Source for $name {
+            const IN_KERNEL: bool = $in_kernel;
+
+            fn inbound(&self) -> Option<BorrowedFd<'_>> {
+                Some(Inbound::inbound(self))
+            }
+
+            fn outbound(&self) -> Option<BorrowedFd<'_>> {
+                Some(Outbound::outbound(self))
+            }
+
+            fn is_doorbell(&self) -> bool {
+                Outbound::is_doorbell(self)
+            }
+
+            fn arm_inbound(&mut self) -> io::Result<Readiness> {
+                Inbound::arm_inbound(self)
+            }
+
+            fn arm_outbound(&mut self) -> io::Result<Readiness> {
+                Outbound::arm_outbound(self)
+            }
+        }
+    )*};
+}
+
+channel_source!(true: Pipe, Socket);
+channel_source!(false: AnyChannel);
+
+macro_rules! reader_source {
+    ($in_kernel:literal: $($name:ty),* $(,)?) => {$(
+        impl Source for $name {
+            const IN_KERNEL: bool = $in_kernel;
+
+            fn inbound(&self) -> Option<BorrowedFd<'_>> {
+                Some(Inbound::inbound(self))
+            }
+
+            fn outbound(&self) -> Option<BorrowedFd<'_>> {
+                None
+            }
+
+            fn arm_inbound(&mut self) -> io::Result<Readiness> {
+                Inbound::arm_inbound(self)
+            }
+        }
+    )*};
+}
+
+reader_source!(true: PipeReader, SocketReader);
+reader_source!(false: AnyReader);
+
+macro_rules! writer_source {
+    ($in_kernel:literal: $($name:ty),* $(,)?) => {$(
+        impl Source for $name {
+            const IN_KERNEL: bool = $in_kernel;
+
+            fn inbound(&self) -> Option<BorrowedFd<'_>> {
+                None
+            }
+
+            fn outbound(&self) -> Option<BorrowedFd<'_>> {
+                Some(Outbound::outbound(self))
+            }
+
+            fn is_doorbell(&self) -> bool {
+                Outbound::is_doorbell(self)
+            }
+
+            fn arm_outbound(&mut self) -> io::Result<Readiness> {
+                Outbound::arm_outbound(self)
+            }
+        }
+    )*};
+}
+
+writer_source!(true: PipeWriter, SocketWriter);
+writer_source!(false: AnyWriter);
 
 /// Makes a [`Source`] of anything that has a descriptor.
 #[derive(Debug)]

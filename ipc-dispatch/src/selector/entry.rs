@@ -42,6 +42,8 @@ pub(super) struct Entry<C, S> {
     /// The duplicate that is watched for urgent data, and whether it has hung up.
     urgent: Option<OwnedFd>,
     hung_up: bool,
+    /// What is pending cannot be flushed any more.
+    broken: bool,
     /// The system cannot wait for it: it is a regular file, which is always ready.
     always: bool,
 }
@@ -110,6 +112,7 @@ impl<C: Source, S: 'static> Entry<C, S> {
             told: [UNTOLD; 2],
             urgent: None,
             hung_up: false,
+            broken: false,
             always: false,
         }
     }
@@ -120,6 +123,10 @@ impl<C: Source, S: 'static> Entry<C, S> {
             mask |= handler.interest.event();
         }
         mask
+    }
+
+    fn is_pending(&self) -> bool {
+        self.channel.pending() > 0 && !self.broken
     }
 
     /// Runs one pile. Answers whether the source is still there.
@@ -266,7 +273,7 @@ impl<C: Source, S: 'static> Entry<C, S> {
         if wants.contains(Event::READ) && is_ready(self.channel.arm_inbound()) {
             truth |= Event::READ;
         }
-        if (wants.contains(Event::WRITE) || self.channel.pending() > 0)
+        if (wants.contains(Event::WRITE) || self.is_pending())
             && is_ready(self.channel.arm_outbound())
         {
             truth |= Event::WRITE;
@@ -310,12 +317,14 @@ impl<C: Source, S: 'static> AnyEntry<S> for Entry<C, S> {
                 done.unsettled = true;
             }
         }
-        if event.contains(Event::WRITE) && self.channel.pending() > 0 {
+        if event.contains(Event::WRITE) && self.is_pending() {
             done.unsettled = true;
             if let Err(error) = self.channel.try_flush() {
+                // Whoever reads or writes next learns that the peer is gone.
+                self.broken = true;
                 registry.report(Some(id), error);
             }
-            if self.channel.pending() > 0 {
+            if self.is_pending() {
                 event = event.without(Event::WRITE);
             }
         }
@@ -342,7 +351,7 @@ impl<C: Source, S: 'static> AnyEntry<S> for Entry<C, S> {
 
     fn settle(&mut self, id: SourceId, driver: &mut Driver) -> io::Result<Settled> {
         let wants = self.wants();
-        let pending = self.channel.pending() > 0;
+        let pending = self.is_pending();
         let doorbell = self.channel.is_doorbell();
         let mut settled = Settled {
             hot: Event::NONE,

@@ -15,6 +15,7 @@ use super::slots::{Slots, State};
 use super::{Context, Event, Key, Metrics, PanicPolicy, SelectorOptions, SourceId};
 use crate::driver::Driver;
 use crate::poster::{Poster, Shared};
+use crate::process::Signals;
 use crate::scheduler::{AlarmId, Lane, Scheduler};
 use crate::{Interest, Next, Outcome, Source, Trigger};
 
@@ -41,7 +42,7 @@ type PanicHook<S> = Box<dyn FnMut(Box<dyn Any + Send>, &mut S)>;
 pub struct Registry<S> {
     pub(super) options: SelectorOptions,
     pub(super) driver: Driver,
-    pub(super) shared: Arc<Shared<S>>,
+    pub(crate) shared: Arc<Shared<S>>,
     pub(super) slots: Slots<S>,
     /// Handlers added to an entry while it was out.
     pub(super) additions: Vec<(SourceId, Box<dyn Any>)>,
@@ -61,6 +62,7 @@ pub struct Registry<S> {
     pub(super) now: Option<Instant>,
     pub(super) event: Event,
     pub(super) metrics: Metrics,
+    pub(crate) signals: Signals<S>,
     pub(super) error_hook: Option<ErrorHook<S>>,
     pub(super) panic_hook: Option<PanicHook<S>>,
     /// What the hooks are to be told when the state can be borrowed.
@@ -100,6 +102,7 @@ impl<S: 'static> Registry<S> {
             now: None,
             event: Event::NONE,
             metrics: Metrics::default(),
+            signals: Signals::new(),
             error_hook: None,
             panic_hook: None,
             errors: Vec::new(),
@@ -487,7 +490,7 @@ impl<S: 'static> Registry<S> {
     }
 
     /// Marks a source as ready without asking the system.
-    pub(super) fn heat(&mut self, id: SourceId, event: Event) {
+    pub(crate) fn heat(&mut self, id: SourceId, event: Event) {
         if let Some(slot) = self.slots.live_mut(id) {
             if slot.ready.is_none() {
                 self.hot.push(id);
@@ -496,7 +499,7 @@ impl<S: 'static> Registry<S> {
         }
     }
 
-    pub(super) fn report(&mut self, id: Option<SourceId>, error: io::Error) {
+    pub(crate) fn report(&mut self, id: Option<SourceId>, error: io::Error) {
         self.metrics.errors += 1;
         if self.error_hook.is_some() {
             self.errors.push((id, error));

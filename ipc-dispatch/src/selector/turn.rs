@@ -174,6 +174,7 @@ impl<S: 'static> Selector<S> {
         registry.metrics.turns += 1;
         registry.now = None;
         registry.slots.bury();
+        registry.run_signals(state);
         registry.run_tasks(state);
         registry.run_alarms(state);
         registry.reconcile();
@@ -385,7 +386,7 @@ impl<S: 'static> Registry<S> {
         }
     }
 
-    fn run_task(&mut self, state: &mut S, task: impl FnOnce(&mut Context<'_, S>)) {
+    pub(crate) fn run_task(&mut self, state: &mut S, task: impl FnOnce(&mut Context<'_, S>)) {
         self.metrics.tasks += 1;
         let result = catch_unwind(AssertUnwindSafe(|| {
             task(&mut Context {

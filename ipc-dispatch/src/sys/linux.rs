@@ -1,14 +1,17 @@
 //! Linux: mio's epoll with registrations of our own, since mio's are edge-triggered.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::{Events, Poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
+use super::exit_status;
 use crate::selector::{Event, Token};
 
 pub(crate) const MUST_REARM: bool = false;
@@ -168,6 +171,34 @@ impl Poller {
 impl AsFd for Poller {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.epoll.0.as_fd()
+    }
+}
+
+/// One child of this process, until it has been reaped.
+#[derive(Debug)]
+pub(crate) struct ChildWatch(OwnedFd);
+
+impl ChildWatch {
+    pub(crate) fn open(pid: u32) -> io::Result<Self> {
+        let pid = libc::pid_t::try_from(pid)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "no such process id"))?;
+        // SAFETY: pidfd_open takes two integers and touches no memory of ours.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        let fd = nix::errno::Errno::result(fd)?;
+        let fd = RawFd::try_from(fd).expect("descriptors are ints");
+        // SAFETY: the system has just made this descriptor, and nobody else knows of it. It is
+        // close-on-exec from the start.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.as_fd())
+    }
+
+    pub(crate) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+        let status = waitid(Id::PIDFd(self.0.as_fd()), flags)?;
+        Ok(exit_status(status))
     }
 }
 

@@ -6,19 +6,24 @@
 //! - `Waker`: `wake` ends a wait that is going on, or the next one, from any thread and from signal
 //!   handlers.
 //! - `MUST_REARM`: whether level-triggering is emulated by `change` after every event.
-//! - `ChildWatch`: a descriptor that becomes readable when a process ends, where there is such a
-//!   thing.
+//! - `ChildWatch`: `open(pid)` and `try_wait`, which reaps that one child. Its `descriptor` becomes
+//!   readable when the child ends; where there is no such thing it is none, and the selector asks
+//!   after every SIGCHLD.
 #![expect(
     unsafe_code,
     reason = "the one folder of this crate that talks to the system directly"
 )]
 
+mod signal;
+
+pub(crate) use signal::{SignalAction, exit_status};
+
 #[cfg(all(target_os = "linux", not(ipc_portable)))]
 mod linux;
 #[cfg(all(target_os = "linux", not(ipc_portable)))]
-pub(crate) use linux::{MUST_REARM, Poller, Waker};
+pub(crate) use linux::{ChildWatch, MUST_REARM, Poller, Waker};
 
 #[cfg(not(all(target_os = "linux", not(ipc_portable))))]
 mod portable;
 #[cfg(not(all(target_os = "linux", not(ipc_portable))))]
-pub(crate) use portable::{MUST_REARM, Poller, Waker};
+pub(crate) use portable::{ChildWatch, MUST_REARM, Poller, Waker};

@@ -2,12 +2,16 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
 
+use super::exit_status;
 use crate::selector::{Event, Token};
 
 pub(crate) const MUST_REARM: bool = true;
@@ -124,6 +128,26 @@ impl Poller {
 
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
         vec![self.poll.as_raw_fd()]
+    }
+}
+
+/// One child of this process, until it has been reaped.
+#[derive(Debug)]
+pub(crate) struct ChildWatch(Pid);
+
+impl ChildWatch {
+    pub(crate) fn open(pid: u32) -> io::Result<Self> {
+        let pid = i32::try_from(pid)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "no such process id"))?;
+        Ok(Self(Pid::from_raw(pid)))
+    }
+
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    pub(crate) fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        Ok(exit_status(waitpid(self.0, Some(WaitPidFlag::WNOHANG))?))
     }
 }
 

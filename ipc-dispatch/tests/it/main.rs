@@ -1,4 +1,5 @@
 //! The behaviours that `ipc-dispatch` promises.
 
+mod process;
 mod selector;
 mod support;
