@@ -162,9 +162,38 @@ pub enum HandshakeError {
     Capability(&'static str),
 }
 
+/// An error of making a duct: [`Duct::connect`](crate::Duct::connect),
+/// [`Duct::accept`](crate::Duct::accept) and [`Duct::greet`](crate::Duct::greet).
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// There is no channel, for the reason that the system gives.
+    #[error("no connection")]
+    Io(#[from] io::Error),
+    /// The peer did not say its part of the hand-shake in time.
+    #[error("timed out in the hand-shake")]
+    Timeout,
+    /// The peer closed its end or died in the hand-shake: perhaps it refused us.
+    #[error("the peer disconnected in the hand-shake")]
+    Disconnected,
+    /// The peer was refused.
+    #[error("hand-shake failed")]
+    Handshake(#[source] HandshakeError),
+}
+
+impl From<ConnectError> for io::Error {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Io(error) => error,
+            ConnectError::Timeout => io::ErrorKind::TimedOut.into(),
+            ConnectError::Disconnected => io::ErrorKind::UnexpectedEof.into(),
+            ConnectError::Handshake(error) => Self::new(io::ErrorKind::InvalidData, error),
+        }
+    }
+}
+
 /// An error of [`Duct::send`](crate::Duct::send), `send_timeout` and `send_deadline`, and of the
 /// same methods of [`Sender`](crate::Sender). Every variant owns the value that was not sent.
-#[derive(Debug, Error)]
+#[derive(Error)]
 pub enum SendError<T> {
     /// The peer closed its end or died.
     #[error("the peer has disconnected")]
@@ -224,7 +253,7 @@ impl<T> SendError<T> {
 
 /// An error of [`Duct::try_send`](crate::Duct::try_send) and
 /// [`Sender::try_send`](crate::Sender::try_send). Every variant owns the value that was not sent.
-#[derive(Debug, Error)]
+#[derive(Error)]
 pub enum TrySendError<T> {
     /// There is no room now, an earlier frame is still on its way, or another thread is sending.
     #[error("no room for the message")]
@@ -293,6 +322,31 @@ impl<T> From<SendError<T>> for TrySendError<T> {
             SendError::Io { value, source } => Self::Io { value, source },
         }
     }
+}
+
+/// An error of [`Duct::send_acked`](crate::Duct::send_acked).
+#[derive(Error)]
+pub enum AckError<T> {
+    /// The value was not sent, and comes back.
+    #[error("message was not sent")]
+    Send(#[source] SendError<T>),
+    /// The value was sent, and the peer did not receive it in time. It may still do so.
+    #[error("timed out waiting for the acknowledgement")]
+    Timeout,
+    /// The value was sent, and the peer closed its end or died before it received it, as far as is
+    /// known.
+    #[error("the peer disconnected before it acknowledged the message")]
+    Disconnected,
+    /// The peer received the message and could not decode it.
+    #[error("the peer could not decode the message")]
+    Refused,
+    /// The peer sent more messages before the acknowledgement than the payload limit has room for.
+    /// They can be received.
+    #[error("too many messages came before the acknowledgement")]
+    Full,
+    /// What came instead of the acknowledgement is an error.
+    #[error("no acknowledgement came")]
+    Recv(#[source] RecvError),
 }
 
 /// An error of [`Duct::recv`](crate::Duct::recv), `recv_timeout` and `recv_deadline`, and of the
@@ -412,5 +466,54 @@ impl From<RecvError> for TryRecvError {
             RecvError::Descriptors { expected, got } => Self::Descriptors { expected, got },
             RecvError::Io(source) => Self::Io(source),
         }
+    }
+}
+
+/// Shows an error whose value need not be showable.
+fn debug_without_value(
+    name: &str,
+    error: &dyn fmt::Display,
+    source: Option<&dyn fmt::Debug>,
+    out: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    write!(out, "{name}({error}")?;
+    if let Some(source) = source {
+        write!(out, ": {source:?}")?;
+    }
+    out.write_str(")")
+}
+
+impl<T> fmt::Debug for SendError<T> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source: Option<&dyn fmt::Debug> = match self {
+            Self::Disconnected(_) | Self::Timeout(_) | Self::TooLarge { .. } => None,
+            Self::Encode { source, .. } => Some(source),
+            Self::Handshake { source, .. } => Some(source),
+            Self::Io { source, .. } => Some(source),
+        };
+        debug_without_value("SendError", self, source, out)
+    }
+}
+
+impl<T> fmt::Debug for TrySendError<T> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source: Option<&dyn fmt::Debug> = match self {
+            Self::Full(_) | Self::Disconnected(_) | Self::TooLarge { .. } => None,
+            Self::Encode { source, .. } => Some(source),
+            Self::Handshake { source, .. } => Some(source),
+            Self::Io { source, .. } => Some(source),
+        };
+        debug_without_value("TrySendError", self, source, out)
+    }
+}
+
+impl<T> fmt::Debug for AckError<T> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source: Option<&dyn fmt::Debug> = match self {
+            Self::Timeout | Self::Disconnected | Self::Refused | Self::Full => None,
+            Self::Send(source) => Some(source),
+            Self::Recv(source) => Some(source),
+        };
+        debug_without_value("AckError", self, source, out)
     }
 }

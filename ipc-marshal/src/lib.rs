@@ -15,7 +15,9 @@ mod codec;
 mod duct;
 mod error;
 mod framing;
+mod handshake;
 mod inbox;
+mod message;
 mod options;
 mod outbox;
 mod receiver;
@@ -25,10 +27,12 @@ mod turn;
 pub use codec::{Bincode, Codec};
 pub use duct::Duct;
 pub use error::{
-    DecodeError, EncodeError, FrameError, HandshakeError, RecvError, SendError, TryRecvError,
-    TrySendError,
+    AckError, ConnectError, DecodeError, EncodeError, FrameError, HandshakeError, RecvError,
+    SendError, TryRecvError, TrySendError,
 };
 pub use framing::{ByteOrder, Decoder, Frame, FrameKind, Framing, LengthWidth, OpenFrame};
+pub use handshake::schema_hash;
+pub use message::Message;
 pub use options::{DuctOptions, PAYLOAD_LEN_MAX};
 pub use receiver::Receiver;
 pub use sender::Sender;

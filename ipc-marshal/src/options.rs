@@ -1,28 +1,40 @@
 //! How a duct is made.
 
 use std::io;
+use std::process::Command;
 use std::time::Duration;
 
-use ipc_core::{Address, AnyChannel, Channel, Deadline, Port, Socket};
+use ipc_core::{
+    Address, AnyChannel, Channel, ChildProcess, Deadline, Inherit, Port, Socket, inherited,
+};
 
-use crate::{Bincode, Duct, Framing};
+use crate::{Bincode, Codec, ConnectError, Duct, Framing};
 
 /// The longest payload that is sent or accepted unless [`DuctOptions::payload_len_max`] says
 /// otherwise: 64 MiB.
 pub const PAYLOAD_LEN_MAX: usize = 64 * 1024 * 1024;
+
+/// How long the peer may take for its part of the hand-shake unless
+/// [`DuctOptions::handshake_timeout`] says otherwise.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The number at which [`DuctOptions::spawn`] hands a duct to a child.
+const INHERITED: i32 = 3;
 
 /// Framing, codec, limits and time-outs of a [`Duct`].
 ///
 /// # Examples
 ///
 /// ```no_run
-/// use ipc_marshal::{DuctOptions, Framing};
+/// use ipc_marshal::{Duct, DuctOptions, Framing};
 /// use std::time::Duration;
 ///
-/// let options = DuctOptions::new()
+/// let duct: Duct<String, String> = DuctOptions::new()
 ///     .framing(Framing::Ductworks)
 ///     .payload_len_max(1024 * 1024)
-///     .send_timeout(Duration::from_secs(30));
+///     .send_timeout(Duration::from_secs(30))
+///     .connect(&"unix:/run/weather".parse()?)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct DuctOptions<C = Bincode> {
@@ -31,6 +43,9 @@ pub struct DuctOptions<C = Bincode> {
     pub(crate) payload_len_max: usize,
     pub(crate) send_timeout: Option<Duration>,
     pub(crate) recv_timeout: Option<Duration>,
+    pub(crate) handshake: Option<bool>,
+    handshake_timeout: Duration,
+    pub(crate) schema: u64,
 }
 
 impl Default for DuctOptions {
@@ -48,6 +63,9 @@ impl DuctOptions {
             payload_len_max: PAYLOAD_LEN_MAX,
             send_timeout: None,
             recv_timeout: None,
+            handshake: None,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+            schema: 0,
         }
     }
 }
@@ -61,6 +79,9 @@ impl<C> DuctOptions<C> {
             payload_len_max: self.payload_len_max,
             send_timeout: self.send_timeout,
             recv_timeout: self.recv_timeout,
+            handshake: self.handshake,
+            handshake_timeout: self.handshake_timeout,
+            schema: self.schema,
         }
     }
 
@@ -71,7 +92,8 @@ impl<C> DuctOptions<C> {
     }
 
     /// The longest payload that is sent or accepted, in bytes. It bounds the memory that a peer can
-    /// make this end allocate.
+    /// make this end allocate. After a hand-shake the smaller limit of the two ends holds for
+    /// sending.
     pub fn payload_len_max(mut self, bytes: usize) -> Self {
         self.payload_len_max = bytes;
         self
@@ -89,16 +111,43 @@ impl<C> DuctOptions<C> {
         self
     }
 
+    /// What the two ends' messages mean: peers with different numbers refuse each other in the
+    /// hand-shake. See [`schema_hash`](crate::schema_hash); 0 unless set.
+    pub fn schema(mut self, hash: u64) -> Self {
+        self.schema = hash;
+        self
+    }
+
+    /// Whether the two ends introduce themselves before the first message, by version, codec,
+    /// schema, limit and capabilities. Both must do it or neither.
+    ///
+    /// Unless set, ducts with a native framing do it where the other end is another program
+    /// (`connect`, `accept`, `spawn`, `inherited`) and not for `pair` and `from_channel`. Other
+    /// framings have no hand-shake and ignore this.
+    ///
+    /// `connect` and `accept` wait for the peer's part. The others send theirs and go on: the peer's
+    /// is checked before the first message is received, and no message comes out without it.
+    pub fn handshake(mut self, wanted: bool) -> Self {
+        self.handshake = Some(wanted);
+        self
+    }
+
+    /// How long `connect` and `accept` wait for the peer's part of the hand-shake; 10 seconds unless
+    /// set.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
+        self
+    }
+}
+
+impl<C: Codec> DuctOptions<C> {
     /// Two connected ends within this process, over a unix socket pair.
     ///
     /// # Errors
     ///
     /// When no more descriptors can be had.
     #[expect(clippy::type_complexity, reason = "two ends with all their parameters")]
-    pub fn pair<Tx, Rx>(self) -> io::Result<(Duct<Tx, Rx, C>, Duct<Rx, Tx, C>)>
-    where
-        C: Clone,
-    {
+    pub fn pair<Tx, Rx>(self) -> io::Result<(Duct<Tx, Rx, C>, Duct<Rx, Tx, C>)> {
         let (ours, theirs) = Socket::pair()?;
         Ok((
             self.clone().from_channel(ours.into()),
@@ -106,31 +155,74 @@ impl<C> DuctOptions<C> {
         ))
     }
 
-    /// Connects to the port at `address`. Blocks as [`AnyChannel::connect`] does.
+    /// Connects to the port at `address`. Blocks as [`AnyChannel::connect`] does, and then for the
+    /// hand-shake.
     ///
     /// # Errors
     ///
-    /// What the system says.
-    pub fn connect<Tx, Rx>(self, address: &Address) -> io::Result<Duct<Tx, Rx, C>> {
-        Ok(self.from_channel(AnyChannel::connect(address)?))
+    /// See [`ConnectError`].
+    pub fn connect<Tx, Rx>(self, address: &Address) -> Result<Duct<Tx, Rx, C>, ConnectError> {
+        self.introduced(AnyChannel::connect(address)?)
     }
 
-    /// Accepts one peer. Blocks until one connects.
+    /// Accepts one peer. Blocks until one connects, and then for the hand-shake. To keep one slow
+    /// peer from holding up others, accept from the port and use
+    /// [`from_channel`](DuctOptions::from_channel) with [`handshake`](DuctOptions::handshake).
     ///
     /// # Errors
     ///
-    /// What the system says.
-    pub fn accept<Tx, Rx>(self, port: &mut Port) -> io::Result<Duct<Tx, Rx, C>> {
-        Ok(self.from_channel(port.accept()?))
+    /// See [`ConnectError`].
+    pub fn accept<Tx, Rx>(self, port: &mut Port) -> Result<Duct<Tx, Rx, C>, ConnectError> {
+        self.introduced(port.accept()?)
+    }
+
+    fn introduced<Tx, Rx>(mut self, channel: AnyChannel) -> Result<Duct<Tx, Rx, C>, ConnectError> {
+        self.handshake.get_or_insert(true);
+        let deadline = Deadline::after(self.handshake_timeout);
+        let mut duct = self.from_channel(channel);
+        duct.greet_by(deadline)?;
+        Ok(duct)
     }
 
     /// A duct over a channel that is connected already.
     pub fn from_channel<Tx, Rx, Ch: Channel>(self, channel: Ch) -> Duct<Tx, Rx, C, Ch> {
         Duct::new(self, channel)
     }
+
+    /// Starts a program that has the other end of a duct, which it takes with
+    /// [`inherited`](DuctOptions::inherited). Nothing else can ever connect to either end, and the
+    /// end of one is the end of file of the other.
+    ///
+    /// The limits of [`Inherit::spawn`] on `command` apply.
+    ///
+    /// # Errors
+    ///
+    /// When no more descriptors can be had or the program cannot be started.
+    pub fn spawn<Tx, Rx>(
+        mut self,
+        command: &Command,
+    ) -> io::Result<(Duct<Tx, Rx, C>, ChildProcess)> {
+        self.handshake.get_or_insert(true);
+        let (ours, theirs) = Socket::pair()?;
+        let child = Inherit::new().give(INHERITED, theirs).spawn(command)?;
+        Ok((self.from_channel(ours.into()), child))
+    }
+
+    /// In a program that was started with [`spawn`](DuctOptions::spawn): the duct to its parent. It
+    /// can be taken once.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](io::ErrorKind::NotFound) when the program was not started so.
+    pub fn inherited<Tx, Rx>(mut self) -> io::Result<Duct<Tx, Rx, C>> {
+        self.handshake.get_or_insert(true);
+        let channel = AnyChannel::from_fd(inherited(INHERITED)?)?;
+        Ok(self.from_channel(channel))
+    }
 }
 
 /// The deadline of a call that has none of its own.
+#[inline]
 pub(crate) fn default_deadline(timeout: Option<Duration>) -> Deadline {
     timeout.map_or(Deadline::Never, Deadline::after)
 }

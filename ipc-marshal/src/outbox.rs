@@ -2,25 +2,37 @@
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 use ipc_core::{Deadline, Outbound};
 use serde::Serialize;
 
-use crate::{Codec, EncodeError, FrameError, FrameKind, Framing, SendError};
+use crate::handshake::{Hello, Peer};
+use crate::inbox::{ACK_RECEIVED, ACK_REFUSED};
+use crate::{Codec, EncodeError, FrameError, FrameKind, Framing, HandshakeError, SendError};
 
 /// How much memory an empty outbox keeps for the next frame.
 const KEEP: usize = 4 * 1024 * 1024;
+
+/// How many acknowledgements may be pending: a peer that asks for them and does not read them must
+/// not make this end hoard them.
+const ACKS_PENDING_MAX: usize = 1024;
+
+/// How many encoded bytes a batch gathers before it is written.
+const BATCH: usize = 64 * 1024;
 
 /// Frames on their way out: at most the rest of what one call accepted.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     framing: Framing,
-    limit: usize,
+    peer: Arc<Peer>,
     /// Whole frames up to `committed`; beyond it only while a frame is being encoded.
     buffer: Vec<u8>,
     committed: usize,
     /// How much of `buffer` the channel has taken.
     written: usize,
+    /// How many acknowledgements are in `buffer`.
+    acks: usize,
 }
 
 /// Why something was not sent, without the value.
@@ -34,6 +46,7 @@ pub(crate) enum Refusal {
         max: usize,
     },
     Encode(EncodeError),
+    Handshake(HandshakeError),
     Io(io::Error),
 }
 
@@ -44,6 +57,7 @@ impl Refusal {
             Self::Disconnected => SendError::Disconnected(value),
             Self::TooLarge { size, max } => SendError::TooLarge { value, size, max },
             Self::Encode(source) => SendError::Encode { value, source },
+            Self::Handshake(source) => SendError::Handshake { value, source },
             Self::Io(source) => SendError::Io { value, source },
         }
     }
@@ -57,6 +71,7 @@ impl Refusal {
                 format!("message of {size} bytes exceeds the limit of {max}"),
             ),
             Self::Encode(source) => io::Error::new(ErrorKind::InvalidInput, source),
+            Self::Handshake(source) => io::Error::new(ErrorKind::InvalidData, source),
             Self::Io(source) => source,
         }
     }
@@ -75,13 +90,14 @@ impl From<io::Error> for Refusal {
 }
 
 impl Outbox {
-    pub(crate) fn new(framing: Framing, limit: usize) -> Self {
+    pub(crate) fn new(framing: Framing, peer: Arc<Peer>) -> Self {
         Self {
             framing,
-            limit,
+            peer,
             buffer: Vec::new(),
             committed: 0,
             written: 0,
+            acks: 0,
         }
     }
 
@@ -100,16 +116,17 @@ impl Outbox {
     ) -> Result<(), Refusal> {
         // A `Serialize` that panicked has left half a frame here.
         self.buffer.truncate(self.committed);
+        if let Some(why) = self.peer.refused() {
+            return Err(Refusal::Handshake(why.clone()));
+        }
+        let limit = self.peer.limit();
         let frame = self.framing.begin(&mut self.buffer);
         let payload = self.buffer.len();
         let filled = fill(&mut self.buffer);
         let size = self.buffer.len() - payload;
         let finished = match filled {
             Err(error) => Err(Refusal::Encode(error)),
-            Ok(()) if size > self.limit => Err(Refusal::TooLarge {
-                size,
-                max: self.limit,
-            }),
+            Ok(()) if size > limit => Err(Refusal::TooLarge { size, max: limit }),
             Ok(()) => self
                 .framing
                 .finish(frame, kind, descriptors, &mut self.buffer)
@@ -120,6 +137,37 @@ impl Outbox {
             Err(_) => self.buffer.truncate(self.committed),
         }
         finished
+    }
+
+    /// Appends this end's hand-shake, which must be the first frame.
+    pub(crate) fn greet(&mut self, ours: &Hello) {
+        let mut payload = Vec::new();
+        ours.encode(&mut payload);
+        self.push_control(FrameKind::Hello, &payload);
+    }
+
+    /// Appends an acknowledgement, unless the peer does not read those it has already.
+    pub(crate) fn acknowledge(&mut self, received: bool) {
+        if self.acks < ACKS_PENDING_MAX {
+            self.acks += 1;
+            let payload = if received { ACK_RECEIVED } else { ACK_REFUSED };
+            self.push_control(FrameKind::Ack, payload);
+        }
+    }
+
+    /// Appends a frame of this crate's own, to which the user's limit does not apply.
+    fn push_control(&mut self, kind: FrameKind, payload: &[u8]) {
+        self.buffer.truncate(self.committed);
+        let frame = self.framing.begin(&mut self.buffer);
+        self.buffer.extend_from_slice(payload);
+        // Only a framing that has no such frames refuses, and no native peer asks for one then.
+        if self
+            .framing
+            .finish(frame, kind, 0, &mut self.buffer)
+            .is_ok()
+        {
+            self.committed = self.buffer.len();
+        }
     }
 
     /// Writes what is pending until nothing is, or `deadline`.
@@ -152,6 +200,7 @@ impl Outbox {
             self.buffer.shrink_to(KEEP);
             self.committed = 0;
             self.written = 0;
+            self.acks = 0;
         }
         Ok(())
     }
@@ -171,13 +220,49 @@ impl Outbox {
         T: Serialize + ?Sized,
         W: Outbound,
     {
+        self.send_frame(channel, FrameKind::Message, &[], deadline, |out| {
+            codec.encode(value, out)
+        })
+    }
+
+    /// Sends one frame whose payload `fill` writes, as [`send`](Outbox::send) does.
+    #[inline]
+    pub(crate) fn send_frame<W: Outbound>(
+        &mut self,
+        channel: &mut W,
+        kind: FrameKind,
+        fds: &[BorrowedFd<'_>],
+        deadline: Deadline,
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<(), EncodeError>,
+    ) -> Result<(), Refusal> {
         self.flush(channel, deadline)?;
-        self.push(FrameKind::Message, 0, |out| codec.encode(value, out))?;
-        self.start(channel, &[], deadline)
+        self.push(kind, fds.len(), fill)?;
+        self.start(channel, fds, deadline)
+    }
+
+    /// Appends one value's frame and writes only when a batch has gathered. Like [`send`](Outbox::send)
+    /// it answers `NoRoom` only when nothing of the value was accepted.
+    #[inline]
+    pub(crate) fn feed<C, T, W>(
+        &mut self,
+        channel: &mut W,
+        codec: &C,
+        value: &T,
+        deadline: Deadline,
+    ) -> Result<(), Refusal>
+    where
+        C: Codec,
+        T: Serialize + ?Sized,
+        W: Outbound,
+    {
+        if self.pending() >= BATCH {
+            self.flush(channel, deadline)?;
+        }
+        self.push(FrameKind::Message, 0, |out| codec.encode(value, out))
     }
 
     /// Writes the only frame in the buffer, with `fds`, or takes it back.
-    pub(crate) fn start<W: Outbound>(
+    fn start<W: Outbound>(
         &mut self,
         channel: &mut W,
         fds: &[BorrowedFd<'_>],

@@ -3,14 +3,17 @@
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
+use std::sync::Weak;
 use std::time::{Duration, Instant};
 
 use ipc_core::{AnyReader, Deadline, Inbound, Readiness};
 use serde::de::DeserializeOwned;
 
+use crate::duct::until_over;
 use crate::inbox::Inbox;
 use crate::options::default_deadline;
-use crate::{Bincode, Codec, RecvError, TryRecvError};
+use crate::sender::Acknowledge;
+use crate::{Bincode, Codec, Message, RecvError, TryRecvError};
 
 /// The half of a [`Duct`](crate::Duct) that values come out of.
 #[derive(Debug)]
@@ -19,16 +22,31 @@ pub struct Receiver<Rx, C = Bincode, R = AnyReader> {
     channel: R,
     codec: C,
     timeout: Option<Duration>,
+    acks: Weak<dyn Acknowledge>,
+    /// Acknowledgements that are owed, kept while the sending half is busy.
+    late: Vec<bool>,
     values: PhantomData<fn() -> Rx>,
 }
 
+/// How many acknowledgements are kept while the sending half is busy: a peer that waits for each of
+/// them has at most one.
+const LATE_MAX: usize = 1024;
+
 impl<Rx, C, R: Inbound> Receiver<Rx, C, R> {
-    pub(crate) fn new(inbox: Inbox, channel: R, codec: C, timeout: Option<Duration>) -> Self {
+    pub(crate) fn new(
+        inbox: Inbox,
+        channel: R,
+        codec: C,
+        timeout: Option<Duration>,
+        acks: Weak<dyn Acknowledge>,
+    ) -> Self {
         Self {
             inbox,
             channel,
             codec,
             timeout,
+            acks,
+            late: Vec::new(),
             values: PhantomData,
         }
     }
@@ -101,8 +119,60 @@ impl<Rx: DeserializeOwned, C: Codec, R: Inbound> Receiver<Rx, C, R> {
         self.recv_by(Deadline::At(deadline))
     }
 
+    /// Receives message after message, waiting as [`recv`](Receiver::recv) does, until the peer
+    /// disconnects. After an error from which the duct cannot go on, and after a time-out, it ends.
+    pub fn iter(&mut self) -> impl Iterator<Item = Result<Rx, RecvError>> + '_ {
+        until_over(|| self.recv())
+    }
+
+    /// Receives the messages that are there, without waiting.
+    pub fn try_iter(&mut self) -> impl Iterator<Item = Result<Rx, RecvError>> + '_ {
+        until_over(|| self.recv_by(Deadline::Now))
+    }
+
     #[inline]
     fn recv_by(&mut self, deadline: Deadline) -> Result<Rx, RecvError> {
-        self.inbox.recv(&mut self.channel, &self.codec, deadline)
+        let answer = self.inbox.recv(&mut self.channel, &self.codec, deadline);
+        if self.inbox.owes_ack() {
+            self.late.push(answer.is_ok());
+        }
+        if !self.late.is_empty() {
+            self.acknowledge(deadline);
+        }
+        answer
+    }
+}
+
+impl<Rx, C: Codec, R: Inbound> Receiver<Rx, C, R> {
+    /// Receives a message without taking it out of the duct's buffer, as
+    /// [`Duct::recv_with`](crate::Duct::recv_with). Blocks until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// See [`RecvError`]; none comes from decoding, which is up to `take`.
+    pub fn recv_with<A>(
+        &mut self,
+        deadline: Deadline,
+        take: impl FnOnce(Message<'_, C>) -> A,
+    ) -> Result<A, RecvError> {
+        let arrival = self.inbox.next(&mut self.channel, deadline)?;
+        let answer = take(Message::new(arrival.payload, &self.codec, arrival.fds));
+        if self.inbox.owes_ack() {
+            self.late.push(true);
+            self.acknowledge(deadline);
+        }
+        Ok(answer)
+    }
+
+    #[cold]
+    fn acknowledge(&mut self, deadline: Deadline) {
+        self.late.truncate(LATE_MAX);
+        // Without a sending half there is nothing to acknowledge on: the peer reads end of file.
+        let Some(acks) = self.acks.upgrade() else {
+            self.late.clear();
+            return;
+        };
+        self.late
+            .retain(|&received| !acks.acknowledge(received, deadline));
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use ipc_core::{AnyWriter, Deadline, Outbound, Readiness};
@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::options::default_deadline;
 use crate::outbox::{Outbox, Refusal};
 use crate::turn::Turn;
-use crate::{Bincode, Codec, SendError, TrySendError};
+use crate::{Bincode, Codec, FrameKind, SendError, TrySendError};
 
 /// The half of a [`Duct`](crate::Duct) that values go into; clone it to send from several threads.
 ///
@@ -40,6 +40,25 @@ struct Sending<W> {
     channel: W,
 }
 
+/// What the receiving half can ask of the sending half.
+pub(crate) trait Acknowledge: std::fmt::Debug + Send + Sync {
+    /// Sends an acknowledgement; `false` when no turn came until `deadline`.
+    fn acknowledge(&self, received: bool, deadline: Deadline) -> bool;
+}
+
+impl<W: Outbound> Acknowledge for Shared<W> {
+    fn acknowledge(&self, received: bool, deadline: Deadline) -> bool {
+        let Some(mut sending) = self.sending.take(deadline) else {
+            return false;
+        };
+        let Sending { outbox, channel } = &mut *sending;
+        outbox.acknowledge(received);
+        // If there is no room the next call writes it; if the peer is gone the next call says so.
+        let _ = outbox.flush(channel, deadline);
+        true
+    }
+}
+
 impl<Tx, C: Clone, W> Clone for Sender<Tx, C, W> {
     fn clone(&self) -> Self {
         Self {
@@ -64,6 +83,15 @@ impl<Tx, C, W: Outbound> Sender<Tx, C, W> {
             timeout,
             values: PhantomData,
         }
+    }
+
+    /// The way on which the receiving half acknowledges; it does not keep the channel open.
+    pub(crate) fn acks(&self) -> Weak<dyn Acknowledge>
+    where
+        W: 'static,
+    {
+        let shared: Arc<dyn Acknowledge> = Arc::clone(&self.shared) as _;
+        Arc::downgrade(&shared)
     }
 
     /// Bytes of an accepted value that are still to be written, as
@@ -188,6 +216,52 @@ impl<Tx: Serialize, C: Codec, W: Outbound> Sender<Tx, C, W> {
         self.send_by(value, Deadline::At(deadline))
     }
 
+    /// Accepts a value and writes it together with others: once 64 KiB have gathered, or with the
+    /// next `send` or [`flush`](Sender::flush) of any clone. Blocks as `send` does when a full batch
+    /// is not taken.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`]; every variant gives the value back. That an earlier value of the batch could
+    /// not be written is told by the call that tries to.
+    #[inline]
+    pub fn feed(&self, value: Tx) -> Result<(), SendError<Tx>> {
+        let deadline = default_deadline(self.timeout);
+        let Some(mut sending) = self.turn(deadline) else {
+            return Err(SendError::Timeout(value));
+        };
+        let Sending { outbox, channel } = &mut *sending;
+        outbox
+            .feed(channel, &self.codec, &value, deadline)
+            .map_err(|refusal| refusal.with(value))
+    }
+
+    /// Sends many values with few system calls and nothing of other clones between them, and answers
+    /// when all of them are written. Blocks as `send` does. `values` must not use this sender.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`], with the value that was not accepted; `None` when all were, and writing the
+    /// last of them failed.
+    pub fn send_all(
+        &self,
+        values: impl IntoIterator<Item = Tx>,
+    ) -> Result<(), SendError<Option<Tx>>> {
+        let deadline = default_deadline(self.timeout);
+        let Some(mut sending) = self.turn(deadline) else {
+            return Err(SendError::Timeout(None));
+        };
+        let Sending { outbox, channel } = &mut *sending;
+        for value in values {
+            outbox
+                .feed(channel, &self.codec, &value, deadline)
+                .map_err(|refusal| refusal.with(Some(value)))?;
+        }
+        outbox
+            .flush(channel, deadline)
+            .map_err(|refusal| refusal.with(None))
+    }
+
     #[inline]
     fn send_by(&self, value: Tx, deadline: Deadline) -> Result<(), SendError<Tx>> {
         let Some(mut sending) = self.turn(deadline) else {
@@ -197,5 +271,26 @@ impl<Tx: Serialize, C: Codec, W: Outbound> Sender<Tx, C, W> {
         outbox
             .send(channel, &self.codec, &value, deadline)
             .map_err(|refusal| refusal.with(value))
+    }
+}
+
+impl<Tx, C: Codec, W: Outbound> Sender<Tx, C, W> {
+    /// Sends `payload` as it is, past the codec. Blocks until `deadline` for room; when there was
+    /// room for a part of it the rest is kept and written by the next call.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`].
+    pub fn send_bytes(&self, payload: &[u8], deadline: Deadline) -> Result<(), SendError<()>> {
+        let Some(mut sending) = self.turn(deadline) else {
+            return Err(SendError::Timeout(()));
+        };
+        let Sending { outbox, channel } = &mut *sending;
+        outbox
+            .send_frame(channel, FrameKind::Message, &[], deadline, |out| {
+                out.extend_from_slice(payload);
+                Ok(())
+            })
+            .map_err(|refusal| refusal.with(()))
     }
 }

@@ -198,3 +198,121 @@ fn arming_sees_what_was_read_already() {
         assert_eq!(theirs.arm_inbound().unwrap(), Readiness::Ready);
     });
 }
+
+#[test]
+fn batches_and_iteration() {
+    within(SOON, || {
+        let (mut ours, mut theirs) = Duct::<u32, ()>::pair().unwrap();
+        ours.send_all(0..1000).unwrap();
+        ours.feed(1000).unwrap();
+        assert!(ours.pending() > 0);
+        ours.flush().unwrap();
+        let got: Result<Vec<_>, _> = theirs.try_iter().collect();
+        assert_eq!(got.unwrap(), (0..=1000).collect::<Vec<_>>());
+        ours.send_all([1, 2]).unwrap();
+        drop(ours);
+        let got: Result<Vec<_>, _> = theirs.iter().collect();
+        assert_eq!(got.unwrap(), [1, 2]);
+    });
+}
+
+#[test]
+fn borrowed_values_and_raw_payloads() {
+    within(SOON, || {
+        let (mut ours, mut theirs) = Duct::<(u8, String), ()>::pair().unwrap();
+        ours.send((1, "text".to_owned())).unwrap();
+        let never = ipc_core::Deadline::Never;
+        let len = theirs
+            .recv_with(never, |message| {
+                let (_, text): (u8, &str) = message.decode().unwrap();
+                text.len()
+            })
+            .unwrap();
+        assert_eq!(len, 4);
+        ours.send_bytes(b"anything", never).unwrap();
+        let bytes = theirs.recv_with(never, |message| message.bytes().to_vec());
+        assert_eq!(bytes.unwrap(), b"anything");
+    });
+}
+
+#[test]
+fn acknowledged_sends() {
+    within(SOON, || {
+        use ipc_core::Deadline;
+        use ipc_marshal::AckError;
+        let (mut ours, theirs) = Duct::<String, u32>::pair().unwrap();
+        let thread = thread::spawn(move || {
+            let mut theirs = theirs;
+            theirs.send(1).unwrap();
+            theirs.send(2).unwrap();
+            let text = theirs.recv().unwrap();
+            let (sender, mut receiver) = theirs.split().unwrap();
+            let more = receiver.recv().unwrap();
+            sender.send(3).unwrap();
+            drop(sender);
+            (text, more, receiver)
+        });
+        ours.send_acked("first".to_owned(), Deadline::Never)
+            .unwrap();
+        ours.send_acked("second".to_owned(), Deadline::Never)
+            .unwrap();
+        let (first, second, receiver) = thread.join().unwrap();
+        assert_eq!((first.as_str(), second.as_str()), ("first", "second"));
+        assert_eq!(ours.recv().unwrap(), 1, "what came before was kept");
+        assert_eq!(ours.recv().unwrap(), 2);
+        assert_eq!(ours.recv().unwrap(), 3);
+        let lost = ours.send_acked("third".to_owned(), Deadline::Never);
+        assert!(matches!(lost, Err(AckError::Disconnected)), "{lost:?}");
+        drop(receiver);
+        let unsent = ours.send_acked("fourth".to_owned(), Deadline::Never);
+        assert!(matches!(
+            unsent,
+            Err(AckError::Send(SendError::Disconnected(value))) if value == "fourth"
+        ));
+    });
+}
+
+#[test]
+fn an_acknowledgement_can_time_out_or_refuse() {
+    within(SOON, || {
+        use ipc_core::Deadline;
+        use ipc_marshal::AckError;
+        let (ours, theirs) = ipc_core::Socket::pair().unwrap();
+        let mut ours = Duct::<u8, ()>::from_channel(ours.into());
+        let mut theirs = Duct::<(), bool>::from_channel(theirs.into());
+        let brief = Deadline::after(Duration::from_millis(5));
+        assert!(matches!(ours.send_acked(7, brief), Err(AckError::Timeout)));
+        assert!(matches!(theirs.recv(), Err(RecvError::Decode(_))));
+        let refused = ours.send_acked(1, Deadline::after(Duration::from_millis(5)));
+        assert!(matches!(refused, Err(AckError::Refused)), "{refused:?}");
+    });
+}
+
+#[test]
+fn a_panic_while_encoding_spoils_nothing() {
+    struct Grenade(bool);
+    impl serde::Serialize for Grenade {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeTuple;
+            let mut pair = serializer.serialize_tuple(2)?;
+            pair.serialize_element(&7_u8)?;
+            assert!(!self.0, "bang");
+            pair.serialize_element(&8_u8)?;
+            pair.end()
+        }
+    }
+    within(SOON, || {
+        let (ours, theirs) = ipc_core::Socket::pair().unwrap();
+        let ours = Duct::<Grenade, ()>::from_channel(ours.into());
+        let mut theirs = Duct::<(), (u8, u8)>::from_channel(theirs.into());
+        let (sender, _receiver) = ours.split().unwrap();
+        let clone = sender.clone();
+        assert!(
+            thread::spawn(move || clone.send(Grenade(true)))
+                .join()
+                .is_err()
+        );
+        sender.send(Grenade(false)).unwrap();
+        assert_eq!(theirs.recv().unwrap(), (7, 8));
+    });
+}

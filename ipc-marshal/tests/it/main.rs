@@ -2,4 +2,5 @@
 
 mod duct;
 mod framing;
+mod handshake;
 mod within;
