@@ -3,11 +3,14 @@
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
+#[cfg(feature = "bincode")]
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ipc_core::{Address, AnyChannel, Channel, ChildProcess, Deadline, Port, Readiness};
+#[cfg(feature = "bincode")]
+use ipc_core::{Address, ChildProcess, Port};
+use ipc_core::{AnyChannel, Channel, Deadline, Readiness};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -49,6 +52,8 @@ pub struct Duct<Tx, Rx, C = Bincode, Ch = AnyChannel> {
     values: PhantomData<fn(Tx) -> Rx>,
 }
 
+/// With the default codec; [`DuctOptions`] makes the others.
+#[cfg(feature = "bincode")]
 impl<Tx, Rx> Duct<Tx, Rx> {
     /// Two connected ends within this process, over a unix socket pair: the native framing, the
     /// default codec, no hand-shake.
