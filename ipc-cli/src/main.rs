@@ -1,1 +1,17 @@
-fn main() {}
+//! The command `ipc-cli`: see its README, or `ipc-cli --help`.
+
+mod args;
+mod commands;
+mod inputs;
+mod listing;
+mod output;
+mod run;
+mod sys;
+mod tasks;
+mod words;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    run::run()
+}

@@ -1,0 +1,103 @@
+//! What may be said on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::tasks::TaskName;
+
+/// Check a machine's inter-process communication, and run work in worker processes.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100, after_help = EXIT_STATUS)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_STATUS: &str = "\
+Exit status: 0 all went well; 1 something that was asked for failed, the rest was done; \
+2 the command line was wrong, nothing was done.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Smoke(SmokeArgs),
+    Map(MapArgs),
+    #[command(hide = true)]
+    Peer(PeerArgs),
+}
+
+/// Run each layer between real processes on this machine and say what works.
+///
+/// Example: ipc-cli smoke --json
+#[derive(Debug, clap::Args)]
+pub(crate) struct SmokeArgs {
+    /// Print one JSON object per check and a summary instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Run the checks of one layer only.
+    #[arg(long, value_name = "LAYER")]
+    pub(crate) only: Option<Layer>,
+}
+
+/// A layer of the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Layer {
+    Core,
+    Marshal,
+    Dispatch,
+    Exchange,
+    Actors,
+}
+
+impl Layer {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::Marshal => "marshal",
+            Self::Dispatch => "dispatch",
+            Self::Exchange => "exchange",
+            Self::Actors => "actors",
+        }
+    }
+}
+
+/// Run a registered task over files, in worker processes, and print the results in input order.
+///
+/// A directory means every regular file below it, sorted. A file that cannot be read is reported on
+/// standard error, the others still come out, and the exit status is 1.
+///
+/// Example: ipc-cli map --task sha256 --limit 4 src/
+#[derive(Debug, clap::Args)]
+pub(crate) struct MapArgs {
+    /// The task to run over each file.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) task: TaskName,
+    /// How many worker processes may live at the same time [default: the CPUs this process may use].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) limit: Option<u16>,
+    /// How many times a file is tried again after the worker that held it died.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) retries: u32,
+    /// Files and directories.
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// The other end of a smoke check; not for people.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PeerArgs {
+    pub(crate) role: PeerRole,
+    /// Where the other side listens; without it, the channel is an inherited one.
+    pub(crate) address: Option<String>,
+}
+
+/// What the other end does.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum PeerRole {
+    /// Sends back every byte.
+    Bytes,
+    /// Sends back every message.
+    Messages,
+    /// Reads nothing and says nothing until the other side is gone.
+    Silent,
+}

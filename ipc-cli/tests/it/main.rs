@@ -1,0 +1,4 @@
+//! Tests of the command and of the workspace's own rules.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod tidy;
