@@ -1,1 +1,9 @@
-//! See the README.
+//! Properties of the crates that hold for any bytes: each function panics when its own does not.
+//!
+//! A fuzz target calls one of them; `tests/it` replays the committed corpora through all.
+
+mod address;
+mod frames;
+
+pub use address::address;
+pub use frames::{foreign_frames, native_frames};

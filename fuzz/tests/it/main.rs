@@ -1,0 +1,35 @@
+//! Replays every committed input through its property.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::Path;
+
+/// Runs `property` over every file of the target's corpus, of which there must be some.
+fn replay(target: &str, property: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(target);
+    let mut count = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        println!("{}", path.display());
+        property(&fs::read(path).unwrap());
+        count += 1;
+    }
+    assert!(count > 0, "{target} has no corpus");
+}
+
+#[test]
+fn address() {
+    replay("address", fuzz::address);
+}
+
+#[test]
+fn native_frames() {
+    replay("native_frames", fuzz::native_frames);
+}
+
+#[test]
+fn foreign_frames() {
+    replay("foreign_frames", fuzz::foreign_frames);
+}
