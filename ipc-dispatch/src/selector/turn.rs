@@ -151,7 +151,7 @@ impl<S: 'static> Selector<S> {
                     Some(left)
                 }
             };
-            self.turn_once(state, timeout)?;
+            self.turn_once(state, timeout, true)?;
         }
     }
 
@@ -165,10 +165,15 @@ impl<S: 'static> Selector<S> {
     pub fn turn(&mut self, state: &mut S, timeout: Option<Duration>) -> io::Result<u64> {
         let shared = Arc::clone(&self.registry.shared);
         let _awake = Awake::new(&shared);
-        self.turn_once(state, timeout)
+        self.turn_once(state, timeout, false)
     }
 
-    fn turn_once(&mut self, state: &mut S, timeout: Option<Duration>) -> io::Result<u64> {
+    fn turn_once(
+        &mut self,
+        state: &mut S,
+        mut timeout: Option<Duration>,
+        until_idle: bool,
+    ) -> io::Result<u64> {
         let registry = &mut self.registry;
         let before = registry.metrics.ran();
         registry.metrics.turns += 1;
@@ -179,6 +184,10 @@ impl<S: 'static> Selector<S> {
         registry.run_alarms(state);
         registry.reconcile();
         registry.arm_polled();
+        if until_idle && registry.is_idle() {
+            // The last alarm or task may have run just now: nothing would end the wait.
+            timeout = Some(Duration::ZERO);
+        }
         self.wait(timeout)?;
         let registry = &mut self.registry;
         let quiet = registry.ready.is_empty();

@@ -19,6 +19,19 @@ fn a_loop_with_nothing_to_do_is_idle() {
 }
 
 #[test]
+fn a_loop_whose_last_alarm_has_rung_is_idle() {
+    within(SOON, || {
+        let mut selector = Selector::<Vec<u32>>::new().unwrap();
+        for (delay, name) in [(4, 3), (0, 0), (2, 1), (2, 2)] {
+            selector.alarm(millis(delay), move |ctx| ctx.state.push(name));
+        }
+        let mut rang = Vec::new();
+        assert_eq!(selector.run(&mut rang).unwrap(), Exit::Idle);
+        assert_eq!(rang, [0, 1, 2, 3]);
+    });
+}
+
+#[test]
 fn a_stop_before_the_run_is_kept() {
     within(SOON, || {
         let mut selector = Selector::new().unwrap();
