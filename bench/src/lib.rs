@@ -1,1 +1,1 @@
-//! See the README.
+//! Measurements of the crates: see `benches/`.
