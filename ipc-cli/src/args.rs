@@ -21,7 +21,6 @@ Exit status: 0 all went well; 1 something that was asked for failed, the rest wa
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Smoke(SmokeArgs),
-    Map(MapArgs),
     #[command(hide = true)]
     Peer(PeerArgs),
 }

@@ -34,6 +34,11 @@ impl Other {
         Ok(Self { child })
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it with SIGKILL.
     pub(crate) fn kill(&mut self) -> Result<()> {
         Ok(self.child.kill()?)

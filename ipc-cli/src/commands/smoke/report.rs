@@ -8,7 +8,7 @@ use comfy_table::presets::NOTHING;
 use serde_json::json;
 
 use super::check::{Check, Ended, Verdict};
-use super::{actors, core, dispatch, exchange, marshal};
+use super::{core, dispatch, marshal};
 use crate::args::SmokeArgs;
 use crate::output::Output;
 use crate::run::Outcome;
@@ -29,7 +29,7 @@ struct Summary {
 pub(crate) fn run(args: &SmokeArgs) -> Result<Outcome> {
     let mut output = Output::open()?;
     let mut table = Table::new();
-    table.load_preset(NOTHING);
+    table.load_style(NOTHING);
     table.set_header(["LAYER", "CHECK", "RESULT", "TIME"]);
     let mut summary = Summary::default();
     for check in checks() {
@@ -72,8 +72,6 @@ fn checks() -> impl Iterator<Item = Check> {
         .iter()
         .chain(marshal::CHECKS)
         .chain(dispatch::CHECKS)
-        .chain(exchange::CHECKS)
-        .chain(actors::CHECKS)
         .copied()
 }
 
