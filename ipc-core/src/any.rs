@@ -1,12 +1,13 @@
 //! A channel whose kind is chosen at run time.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use crate::sys;
 use crate::{
     Address, Channel, Credentials, Deadline, Inbound, Outbound, Pipe, PipeReader, PipeWriter,
-    Readiness, Socket, SocketReader, SocketWriter,
+    Readiness, Ring, RingReader, RingWriter, Socket, SocketReader, SocketWriter,
 };
 
 /// A channel of any kind, chosen at run time from an [`Address`].
@@ -28,9 +29,15 @@ use crate::{
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once and rarely moved; a box would cost an indirection at every transfer"
+)]
 pub enum AnyChannel {
     /// Two pipes.
     Pipe(Pipe),
+    /// Shared memory.
+    Ring(Ring),
     /// A stream socket.
     Socket(Socket),
 }
@@ -41,6 +48,8 @@ pub enum AnyChannel {
 pub enum AnyReader {
     /// Of a [`Pipe`].
     Pipe(PipeReader),
+    /// Of a [`Ring`].
+    Ring(RingReader),
     /// Of a [`Socket`].
     Socket(SocketReader),
 }
@@ -51,6 +60,8 @@ pub enum AnyReader {
 pub enum AnyWriter {
     /// Of a [`Pipe`].
     Pipe(PipeWriter),
+    /// Of a [`Ring`].
+    Ring(RingWriter),
     /// Of a [`Socket`].
     Socket(SocketWriter),
 }
@@ -84,20 +95,21 @@ impl AnyChannel {
             Address::Unix(_) | Address::Tcp(_) => {
                 Socket::connect_deadline(address, deadline).map(Self::Socket)
             }
-            Address::Ring(_) => Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                format!("{address}: rings are not supported"),
-            )),
+            Address::Ring(_) => Ring::connect_deadline(address, deadline).map(Self::Ring),
         }
     }
 
-    /// Wraps an inherited or received descriptor, after looking at what it is.
+    /// Wraps an inherited or received descriptor, after looking at what it is: a stream socket, or the
+    /// offer of a ring ([`Ring::offer`]).
     ///
     /// # Errors
     ///
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) when it is none that makes a channel alone. A
     /// pipe needs two: see [`Pipe::from_fds`].
     pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+        if sys::is_packet_socket(fd.as_fd())? {
+            return Ring::from_fd(fd).map(Self::Ring);
+        }
         Socket::from_fd(fd).map(Self::Socket)
     }
 }
@@ -107,6 +119,7 @@ macro_rules! each {
     ($self:expr, $kind:ident, $inner:ident => $body:expr) => {
         match $self {
             $kind::Pipe($inner) => $body,
+            $kind::Ring($inner) => $body,
             $kind::Socket($inner) => $body,
         }
     };
@@ -121,6 +134,10 @@ impl Channel for AnyChannel {
             Self::Pipe(pipe) => {
                 let (reader, writer) = pipe.split()?;
                 (AnyReader::Pipe(reader), AnyWriter::Pipe(writer))
+            }
+            Self::Ring(ring) => {
+                let (reader, writer) = ring.split()?;
+                (AnyReader::Ring(reader), AnyWriter::Ring(writer))
             }
             Self::Socket(socket) => {
                 let (reader, writer) = socket.split()?;
@@ -234,6 +251,12 @@ delegate!(outbound AnyWriter);
 impl From<Pipe> for AnyChannel {
     fn from(pipe: Pipe) -> Self {
         Self::Pipe(pipe)
+    }
+}
+
+impl From<Ring> for AnyChannel {
+    fn from(ring: Ring) -> Self {
+        Self::Ring(ring)
     }
 }
 

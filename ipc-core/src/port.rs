@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{self, AddressFamily, Backlog, sockopt};
 
+use crate::lobby::Lobby;
 use crate::socket_file::SocketFile;
 use crate::sys::{self, Interest, SocketName};
-use crate::{Address, AnyChannel, Deadline, Socket, TcpName, UnixName, connect, wait};
+use crate::{Address, AnyChannel, Deadline, RingOptions, Socket, TcpName, UnixName, connect, wait};
 
 /// Where channels are accepted. It listens from the moment [`bind`](Port::bind) returns.
 ///
@@ -35,6 +36,7 @@ use crate::{Address, AnyChannel, Deadline, Socket, TcpName, UnixName, connect, w
 pub struct Port {
     listener: OwnedFd,
     address: Address,
+    lobby: Option<Lobby>,
     _file: Option<SocketFile>,
 }
 
@@ -68,6 +70,7 @@ pub enum Relocation {
 pub struct PortOptions {
     backlog: u16,
     relocation: Relocation,
+    ring: RingOptions,
 }
 
 impl Default for PortOptions {
@@ -85,6 +88,7 @@ impl PortOptions {
         Self {
             backlog: 128,
             relocation: Relocation::Never,
+            ring: RingOptions::new(),
         }
     }
 
@@ -102,6 +106,14 @@ impl PortOptions {
     #[must_use]
     pub fn relocation(mut self, relocation: Relocation) -> Self {
         self.relocation = relocation;
+        self
+    }
+
+    /// How the rings of a `ring:` port wait, and how large they may be; the connecting side chooses the
+    /// capacity.
+    #[must_use]
+    pub fn ring(mut self, options: RingOptions) -> Self {
+        self.ring = options;
         self
     }
 
@@ -131,17 +143,24 @@ impl PortOptions {
         match address {
             Address::Tcp(name) => self.bind_tcp(name),
             Address::Unix(name) => {
-                let (listener, file) = self.bind_unix(name)?;
+                let (listener, file) = self.bind_unix(name, sys::stream_socket)?;
                 Ok(Port {
                     listener,
                     address: address.clone(),
+                    lobby: None,
                     _file: file,
                 })
             }
-            Address::Ring(_) => Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                format!("{address}: rings are not supported"),
-            )),
+            Address::Ring(name) => {
+                let (listener, file) = self.bind_unix(name, sys::packet_socket)?;
+                let lobby = Some(Lobby::new(listener.as_fd(), self.ring.clone())?);
+                Ok(Port {
+                    listener,
+                    address: address.clone(),
+                    lobby,
+                    _file: file,
+                })
+            }
         }
     }
 
@@ -158,6 +177,7 @@ impl PortOptions {
                 Ok(Port {
                     listener,
                     address,
+                    lobby: None,
                     _file: None,
                 })
             })();
@@ -169,8 +189,12 @@ impl PortOptions {
         Err(last.expect("`resolve` answers at least one address"))
     }
 
-    fn bind_unix(&self, name: &UnixName) -> io::Result<(OwnedFd, Option<SocketFile>)> {
-        let listener = sys::stream_socket(AddressFamily::Unix)?;
+    fn bind_unix(
+        &self,
+        name: &UnixName,
+        open: fn(AddressFamily) -> io::Result<OwnedFd>,
+    ) -> io::Result<(OwnedFd, Option<SocketFile>)> {
+        let listener = open(AddressFamily::Unix)?;
         let socket_name = SocketName::unix(name)?;
         let Some(path) = name.as_path() else {
             socket::bind(listener.as_raw_fd(), socket_name.as_dyn())?;
@@ -253,6 +277,9 @@ impl Port {
     /// [`TimedOut`](io::ErrorKind::TimedOut), and as `accept`.
     pub fn accept_until(&mut self, deadline: Deadline) -> io::Result<AnyChannel> {
         let listener = self.listener.as_fd();
+        if let Some(lobby) = &mut self.lobby {
+            return lobby.accept(listener, deadline).map(AnyChannel::Ring);
+        }
         let fd = wait::until(listener, Interest::Read, deadline, |_| {
             match sys::accept(listener) {
                 // The peer gave up while it was in the queue: wait for another.
@@ -277,7 +304,9 @@ impl Port {
 impl AsFd for Port {
     /// The descriptor that is readable when a peer waits to be accepted.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.listener.as_fd()
+        self.lobby
+            .as_ref()
+            .map_or(self.listener.as_fd(), AsFd::as_fd)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -122,16 +123,19 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
     let name = UnixName::path(path)?;
     // A listener of another library holds no lock: see whether it answers.
-    match probe(&SocketName::unix(&name)?) {
-        Err(Errno::ECONNREFUSED) => fs::remove_file(path),
-        _ => Err(in_use(path)),
+    let name = SocketName::unix(&name)?;
+    // Refused means that nobody listens; the other kind of socket says so by `EPROTOTYPE`.
+    let refused = |open| probe(&name, open) == Err(Errno::ECONNREFUSED);
+    if refused(sys::stream_socket) || refused(sys::packet_socket) {
+        fs::remove_file(path)
+    } else {
+        Err(in_use(path))
     }
 }
 
-fn probe(name: &SocketName) -> Result<(), Errno> {
-    use std::os::fd::{AsFd, AsRawFd};
+fn probe(name: &SocketName, open: fn(AddressFamily) -> io::Result<OwnedFd>) -> Result<(), Errno> {
     let errno = |error: io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(0));
-    let fd = sys::stream_socket(AddressFamily::Unix).map_err(errno)?;
+    let fd = open(AddressFamily::Unix).map_err(errno)?;
     sys::set_connect_timeout(fd.as_fd(), Deadline::Now.remaining()).map_err(errno)?;
     connect(fd.as_raw_fd(), name.as_dyn())
 }

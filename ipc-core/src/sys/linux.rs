@@ -16,7 +16,22 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeSpec, TimeVal, TimeValLike};
 
 use super::{Interest, adopt, message, set_nonblocking};
+
+#[path = "copy.rs"]
+mod copy;
+#[path = "memory.rs"]
+mod memory;
+#[path = "parking.rs"]
+mod parking;
+#[path = "ready_set.rs"]
+mod ready_set;
+
 use crate::Credentials;
+pub(crate) use memory::{CAPACITY_MAX, CAPACITY_MIN, SharedMemory};
+pub(crate) use parking::{
+    barrier, futex_wait, futex_wake, joins_barriers, monotonic_ns, processors,
+};
+pub(crate) use ready_set::ReadySet;
 
 /// `RWF_NOSIGNAL` of Linux 6.18: a dead reader is `EPIPE` and no `SIGPIPE`.
 const RWF_NOSIGNAL: libc::c_int = 0x100;
@@ -167,6 +182,51 @@ pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
         None,
         SockFlag::SOCK_CLOEXEC,
     )?)
+}
+
+pub(crate) fn packet_socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    Ok(socket(
+        family,
+        SockType::SeqPacket,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?)
+}
+
+pub(crate) fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )?)
+}
+
+pub(crate) fn is_packet_socket(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    match getsockopt(&fd, sockopt::SockType) {
+        Ok(kind) => Ok(kind == SockType::SeqPacket),
+        Err(Errno::ENOTSOCK | Errno::EINVAL) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Sends one packet whole, without waiting.
+pub(crate) fn send_packet(
+    fd: BorrowedFd<'_>,
+    packet: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    send_with_fds(fd, &[IoSlice::new(packet)], fds, false)?;
+    Ok(())
+}
+
+/// Receives one packet, without waiting; 0 at the end.
+pub(crate) fn receive_packet(
+    fd: BorrowedFd<'_>,
+    packet: &mut [u8],
+    fds: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
+    receive_with_fds(fd, packet, fds, super::FDS_MAX, false)
 }
 
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {

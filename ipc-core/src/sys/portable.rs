@@ -4,6 +4,7 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -192,4 +193,146 @@ fn prepared(fd: OwnedFd) -> io::Result<OwnedFd> {
         nix::errno::Errno::result(result)?;
     }
     Ok(fd)
+}
+
+pub(crate) fn packet_socket(_family: AddressFamily) -> io::Result<OwnedFd> {
+    Err(no_rings())
+}
+
+pub(crate) fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Err(no_rings())
+}
+
+pub(crate) fn is_packet_socket(_fd: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(false)
+}
+
+pub(crate) fn send_packet(
+    _fd: BorrowedFd<'_>,
+    _packet: &[u8],
+    _fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    Err(no_rings())
+}
+
+pub(crate) fn receive_packet(
+    _fd: BorrowedFd<'_>,
+    _packet: &mut [u8],
+    _fds: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
+    Err(no_rings())
+}
+
+fn no_rings() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "rings are not supported on this system",
+    )
+}
+
+/// There is none here: no value of this type is ever made, so that its methods are never called.
+#[derive(Debug)]
+pub(crate) enum SharedMemory {
+    #[expect(
+        dead_code,
+        reason = "never made; an empty enum makes the code that uses it unreachable"
+    )]
+    Never,
+}
+
+const NEVER: &str = "no shared memory is made on this system";
+
+impl SharedMemory {
+    pub(crate) fn create(_capacity: usize) -> io::Result<(Self, OwnedFd)> {
+        Err(no_rings())
+    }
+
+    pub(crate) fn map(_fd: BorrowedFd<'_>, _capacity_max: usize) -> io::Result<Self> {
+        Err(no_rings())
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        unreachable!("{NEVER}")
+    }
+
+    pub(crate) fn write(&self, _position: u64, _bytes: &[u8]) {
+        unreachable!("{NEVER}")
+    }
+
+    pub(crate) fn read(&self, _position: u64, _buf: &mut [u8]) {
+        unreachable!("{NEVER}")
+    }
+
+    pub(crate) fn tail(&self) -> &AtomicU64 {
+        unreachable!("{NEVER}")
+    }
+
+    pub(crate) fn head(&self) -> &AtomicU64 {
+        unreachable!("{NEVER}")
+    }
+
+    pub(crate) fn attachments(&self) -> &AtomicU32 {
+        unreachable!("{NEVER}")
+    }
+
+    pub(crate) fn consumer_state(&self) -> &AtomicU32 {
+        unreachable!("{NEVER}")
+    }
+
+    pub(crate) fn producer_state(&self) -> &AtomicU32 {
+        unreachable!("{NEVER}")
+    }
+
+    pub(crate) fn wake_stamp(&self) -> &AtomicU64 {
+        unreachable!("{NEVER}")
+    }
+}
+
+pub(crate) const CAPACITY_MIN: usize = 4096;
+pub(crate) const CAPACITY_MAX: usize = 1 << 30;
+
+pub(crate) fn futex_wait(_word: &AtomicU32, _expected: u32, _limit: Duration) -> io::Result<()> {
+    Err(no_rings())
+}
+
+pub(crate) fn futex_wake(_word: &AtomicU32) {}
+
+pub(crate) fn joins_barriers() -> bool {
+    false
+}
+
+pub(crate) fn barrier() -> bool {
+    false
+}
+
+pub(crate) fn processors() -> usize {
+    1
+}
+
+pub(crate) fn monotonic_ns() -> u64 {
+    0
+}
+
+/// There is none here, as there are no ports of rings.
+#[derive(Debug)]
+pub(crate) enum ReadySet {}
+
+impl ReadySet {
+    pub(crate) fn new() -> io::Result<Self> {
+        Err(no_rings())
+    }
+
+    pub(crate) fn add(&self, _fd: BorrowedFd<'_>) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn remove(&self, _fd: BorrowedFd<'_>) {
+        match *self {}
+    }
+}
+
+impl AsFd for ReadySet {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match *self {}
+    }
 }

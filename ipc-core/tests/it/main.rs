@@ -5,5 +5,6 @@
 mod address;
 mod inherit;
 mod port;
+mod stream;
 mod support;
 mod transfer;

@@ -4,7 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
 use ipc_core::{
-    Address, AnyChannel, Channel, Deadline, Inbound, Outbound, Pipe, Port, Socket, UnixName,
+    Address, AnyChannel, Channel, Deadline, Inbound, Outbound, Pipe, Port, RingOptions, Socket,
+    UnixName, Wait,
 };
 
 use crate::support::{LIMIT, within};
@@ -16,7 +17,7 @@ fn through(address: &Address) -> (AnyChannel, AnyChannel) {
 }
 
 /// Runs `test` with a pair of every kind.
-fn every_kind(test: fn(AnyChannel, AnyChannel)) {
+pub(crate) fn every_kind(test: fn(AnyChannel, AnyChannel)) {
     within(LIMIT, move || {
         let (a, b) = Pipe::pair().unwrap();
         test(a.into(), b.into());
@@ -24,9 +25,19 @@ fn every_kind(test: fn(AnyChannel, AnyChannel)) {
         test(a.into(), b.into());
         let folder = tempfile::tempdir().unwrap();
         let name = format!("ipc-core-test-{}", std::process::id());
+        for wait in [Wait::Adaptive, Wait::Park, Wait::Spin] {
+            let (a, b) = RingOptions::new()
+                .wait(wait)
+                .capacity(1 << 16)
+                .pair()
+                .unwrap();
+            test(a.into(), b.into());
+        }
         for address in [
             Address::unix(folder.path().join("socket")).unwrap(),
-            Address::Unix(UnixName::abstract_name(name).unwrap()),
+            Address::Unix(UnixName::abstract_name(&name).unwrap()),
+            Address::ring(folder.path().join("ring")).unwrap(),
+            Address::Ring(UnixName::abstract_name(&name).unwrap()),
             Address::tcp("127.0.0.1", 0).unwrap(),
             Address::tcp("::1", 0).unwrap(),
         ] {

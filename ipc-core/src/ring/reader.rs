@@ -1,0 +1,207 @@
+//! The reading half of a ring.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
+
+use super::Wait;
+use super::lane::{Lane, RingStats};
+use crate::{Deadline, Inbound, Readiness};
+
+/// Space is given back in pieces of this many bytes, so that the writer can go on meanwhile.
+const PIECE_LEN: usize = 32 << 10;
+
+/// The reading half of a [`Ring`](crate::Ring).
+#[derive(Debug)]
+pub struct RingReader {
+    lane: Lane,
+    /// How many bytes were ever read: authoritative; the shared word is a copy for the writer.
+    head: u64,
+    /// The writer's position as last seen and checked: `head <= tail <= head + capacity`.
+    tail: u64,
+    attachments_seen: u32,
+    nonblocking: bool,
+}
+
+impl RingReader {
+    pub(super) fn new(lane: Lane) -> Self {
+        Self {
+            lane,
+            head: 0,
+            tail: 0,
+            attachments_seen: 0,
+            nonblocking: false,
+        }
+    }
+
+    /// How many bytes can be read without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidData`](io::ErrorKind::InvalidData) when the peer forged its position.
+    pub fn available(&mut self) -> io::Result<usize> {
+        self.refresh()?;
+        Ok(self.unread())
+    }
+
+    /// How many bytes this direction holds.
+    pub fn capacity(&self) -> usize {
+        self.lane.memory.capacity()
+    }
+
+    /// Counters of this half.
+    pub fn stats(&self) -> RingStats {
+        self.lane.stats
+    }
+
+    /// Changes how this half waits.
+    pub fn set_wait(&mut self, wait: Wait) {
+        self.lane.set_wait(wait);
+    }
+
+    pub(super) fn set_nonblocking(&mut self, nonblocking: bool) {
+        self.nonblocking = nonblocking;
+    }
+
+    pub(super) fn deadline(&self) -> Deadline {
+        if self.nonblocking {
+            Deadline::Now
+        } else {
+            Deadline::Never
+        }
+    }
+
+    #[inline]
+    fn unread(&self) -> usize {
+        // At most the capacity, which is a `usize`.
+        self.tail.wrapping_sub(self.head) as usize
+    }
+
+    /// Looks at the writer's position, and believes it only if it is possible.
+    #[inline]
+    fn refresh(&mut self) -> io::Result<()> {
+        // Acquire pairs with the release in the writer's `publish`: the bytes before the position
+        // are there.
+        let tail = self.lane.memory.tail().load(Ordering::Acquire);
+        let (unread, before) = (
+            tail.wrapping_sub(self.head),
+            self.tail.wrapping_sub(self.head),
+        );
+        if unread > self.lane.memory.capacity() as u64 || unread < before {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the peer's position in the ring is impossible",
+            ));
+        }
+        if tail != self.tail {
+            self.tail = tail;
+            self.lane.progress();
+        }
+        Ok(())
+    }
+
+    /// Waits until there is a byte; false at the end of file.
+    #[inline]
+    fn fill(&mut self, deadline: Deadline) -> io::Result<bool> {
+        if self.unread() > 0 {
+            return Ok(true);
+        }
+        self.refresh()?;
+        if self.unread() > 0 {
+            return Ok(true);
+        }
+        let head = self.head;
+        self.lane.wait(deadline, |memory| {
+            memory.tail().load(Ordering::Relaxed) != head
+        })?;
+        // When the peer is gone its last position is final and still has to be read.
+        self.refresh()?;
+        Ok(self.unread() > 0)
+    }
+
+    #[inline]
+    fn copy_out(&mut self, buf: &mut [u8]) {
+        for piece in buf.chunks_mut(PIECE_LEN) {
+            self.lane.memory.read(self.head, piece);
+            self.head = self.head.wrapping_add(piece.len() as u64);
+            // Release: the bytes were read before the writer may overwrite them. Pairs with the
+            // acquire in the writer's `refresh`.
+            self.lane.memory.head().store(self.head, Ordering::Release);
+            let (tail, half) = (self.tail, self.lane.memory.capacity() as u64 / 2);
+            let head = self.head;
+            // A writer that waits for room is woken when half of the ring is free, not for each byte.
+            self.lane.publish(|_| tail.wrapping_sub(head) <= half);
+        }
+    }
+
+    /// How many bytes may be read before those that the next descriptors belong to, and the
+    /// descriptors of the next byte.
+    fn attachment(&mut self) -> io::Result<(usize, Vec<OwnedFd>)> {
+        // Relaxed: ordered by the acquire of the position, which was published after it.
+        let sent = self.lane.memory.attachments().load(Ordering::Relaxed);
+        if sent != self.attachments_seen {
+            self.attachments_seen = sent;
+            self.lane.drain()?;
+        }
+        let mut fds = Vec::new();
+        let behind = |position: u64, head: u64| position.wrapping_sub(head).cast_signed() <= 0;
+        while let Some(next) = self.lane.attached.pop_front() {
+            if behind(next.position, self.head) {
+                fds.extend(next.fds);
+            } else {
+                let gap = next.position.wrapping_sub(self.head);
+                self.lane.attached.push_front(next);
+                return Ok((usize::try_from(gap).unwrap_or(usize::MAX), fds));
+            }
+        }
+        Ok((usize::MAX, fds))
+    }
+}
+
+impl Inbound for RingReader {
+    fn inbound(&self) -> BorrowedFd<'_> {
+        self.lane.socket.as_fd()
+    }
+
+    #[inline]
+    fn read_deadline(&mut self, buf: &mut [u8], deadline: Deadline) -> io::Result<usize> {
+        if buf.is_empty() || !self.fill(deadline)? {
+            return Ok(0);
+        }
+        let len = buf.len().min(self.unread());
+        self.copy_out(&mut buf[..len]);
+        Ok(len)
+    }
+
+    fn read_with_fds(
+        &mut self,
+        buf: &mut [u8],
+        fds: &mut Vec<OwnedFd>,
+        deadline: Deadline,
+    ) -> io::Result<usize> {
+        if buf.is_empty() || !self.fill(deadline)? {
+            return Ok(0);
+        }
+        let (until_next, attached) = self.attachment()?;
+        fds.extend(attached);
+        let len = buf.len().min(self.unread()).min(until_next);
+        self.copy_out(&mut buf[..len]);
+        Ok(len)
+    }
+
+    fn arm_inbound(&mut self) -> io::Result<Readiness> {
+        if self.unread() > 0 {
+            return Ok(Readiness::Ready);
+        }
+        let head = self.head;
+        self.lane
+            .arm(|memory| memory.tail().load(Ordering::Relaxed) != head)
+    }
+}
+
+impl Read for RingReader {
+    #[inline]
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.read_deadline(buf, self.deadline())
+    }
+}
