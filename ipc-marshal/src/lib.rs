@@ -24,7 +24,15 @@ mod receiver;
 mod sender;
 mod turn;
 
-pub use codec::{Bincode, Codec};
+#[cfg(feature = "json")]
+pub use codec::Json;
+#[cfg(feature = "messagepack")]
+pub use codec::MessagePack;
+#[cfg(feature = "pickle")]
+pub use codec::Pickle;
+#[cfg(feature = "postcard")]
+pub use codec::Postcard;
+pub use codec::{AnyCodec, Bincode, Codec, Raw};
 pub use duct::Duct;
 pub use error::{
     AckError, ConnectError, DecodeError, EncodeError, FrameError, HandshakeError, RecvError,

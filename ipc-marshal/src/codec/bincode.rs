@@ -4,9 +4,13 @@
 //! of the same format can replace it; the golden vectors in the tests pin the format: little-endian,
 //! integers of variable length, no field names.
 
+use std::marker::PhantomData;
+
+use bincode::error::DecodeError as Cause;
 use serde::de::Deserialize;
 use serde::ser::Serialize;
 
+use super::guard::{Bounds, Seed};
 use super::{Bincode, Codec};
 use crate::{DecodeError, EncodeError};
 
@@ -58,8 +62,10 @@ impl Codec for Bincode {
 
     #[inline]
     fn decode<'de, T: Deserialize<'de>>(&self, bytes: &'de [u8]) -> Result<T, DecodeError> {
-        let (value, used) = bincode::serde::borrow_decode_from_slice(bytes, config())
-            .map_err(|error| DecodeError::new::<T>(NAME, None, error))?;
+        let bounds = Bounds::new(bytes.len());
+        let seed = Seed(PhantomData, &bounds);
+        let (value, used) = bincode::serde::seed_decode_from_slice(seed, bytes, config())
+            .map_err(|error| undecodable::<T>(bytes, &error))?;
         if used == bytes.len() {
             return Ok(value);
         }
@@ -68,5 +74,18 @@ impl Codec for Bincode {
             Some(used),
             format_args!("{} bytes are left over", bytes.len() - used),
         ))
+    }
+}
+
+/// The only position that bincode tells is the end.
+#[cold]
+fn undecodable<T>(bytes: &[u8], cause: &Cause) -> DecodeError {
+    match cause {
+        Cause::UnexpectedEnd { additional } => DecodeError::new::<T>(
+            NAME,
+            Some(bytes.len()),
+            format_args!("at least {additional} bytes are missing"),
+        ),
+        other => DecodeError::new::<T>(NAME, None, other),
     }
 }

@@ -1,7 +1,19 @@
 //! Values as bytes.
 
+mod any;
 #[cfg(feature = "bincode")]
 mod bincode;
+#[cfg(any(feature = "bincode", feature = "postcard"))]
+mod guard;
+#[cfg(feature = "json")]
+mod json;
+#[cfg(feature = "messagepack")]
+mod messagepack;
+#[cfg(feature = "pickle")]
+mod pickle;
+#[cfg(feature = "postcard")]
+mod postcard;
+mod raw;
 
 use std::fmt::Debug;
 
@@ -9,6 +21,17 @@ use serde::de::Deserialize;
 use serde::ser::Serialize;
 
 use crate::{DecodeError, EncodeError};
+
+pub use any::AnyCodec;
+#[cfg(feature = "json")]
+pub use json::Json;
+#[cfg(feature = "messagepack")]
+pub use messagepack::MessagePack;
+#[cfg(feature = "pickle")]
+pub use pickle::Pickle;
+#[cfg(feature = "postcard")]
+pub use postcard::Postcard;
+pub use raw::Raw;
 
 /// What turns values into payloads and back.
 ///

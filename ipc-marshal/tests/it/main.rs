@@ -1,5 +1,6 @@
 //! Integration tests of ipc-marshal, one binary.
 
+mod codec;
 mod duct;
 mod framing;
 mod handshake;
