@@ -29,8 +29,9 @@ fn parse(text: &str) -> Result<Address> {
 
 fn channel(address: Option<&Address>) -> Result<AnyChannel> {
     match address {
-        Some(address) => AnyChannel::connect(address)
-            .with_context(|| format!("cannot connect to '{address}'")),
+        Some(address) => {
+            AnyChannel::connect(address).with_context(|| format!("cannot connect to '{address}'"))
+        }
         None => Ok(AnyChannel::from_fd(inherited(CHANNEL_NUMBER)?)?),
     }
 }

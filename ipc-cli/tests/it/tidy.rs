@@ -18,7 +18,7 @@ const STACK: [&str; 6] = [
 const ASIDE: [&str; 2] = ["bench", "fuzz"];
 
 /// Crates that meet the operating system, in `src/sys/`.
-const WITH_SYS: [&str; 3] = ["ipc-core", "ipc-dispatch", "ipc-exchange"];
+const WITH_SYS: [&str; 4] = ["ipc-core", "ipc-dispatch", "ipc-exchange", "ipc-cli"];
 
 /// What a crate must never stand on, beside the crates above it; optional ones are for users to choose.
 const NEVER: [(&str, &[&str]); 5] = [

@@ -57,7 +57,10 @@ fn echo(mut duct: Bytes, other: Other) -> Result<Verdict> {
         let message: Vec<u8> = (0..length).map(|index| (index % 251) as u8).collect();
         duct.send_timeout(message.clone(), Duration::from_secs(5))?;
         let back = duct.recv_timeout(Duration::from_secs(5))?;
-        ensure!(back == message, "a message of {length} bytes came back changed");
+        ensure!(
+            back == message,
+            "a message of {length} bytes came back changed"
+        );
     }
     drop(duct);
     other.finish()?;

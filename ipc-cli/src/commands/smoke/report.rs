@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
-use serde_json::json;
+use serde::Serialize;
 
 use super::check::{Check, Ended, Verdict};
 use super::{core, dispatch, marshal};
@@ -14,7 +14,7 @@ use crate::output::Output;
 use crate::run::Outcome;
 
 /// How many checks ended in each way.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 struct Summary {
     passed: u32,
     failed: u32,
@@ -39,28 +39,28 @@ pub(crate) fn run(args: &SmokeArgs) -> Result<Outcome> {
         let ended = check.run();
         summary.count(&ended);
         if args.json {
-            output.line(json_line(&ended))?;
+            output.line(serde_json::to_string(&Line::new(&ended))?)?;
             output.flush()?;
         } else {
             table.add_row(row(&ended));
         }
     }
-    let Summary {
-        passed,
-        failed,
-        skipped,
-    } = summary;
     if args.json {
-        let counts = json!({"passed": passed, "failed": failed, "skipped": skipped});
-        output.line(json!({ "summary": counts }))?;
+        let summary = serde_json::to_string(&summary)?;
+        output.line(format_args!("{{\"summary\":{summary}}}"))?;
     } else {
+        let Summary {
+            passed,
+            failed,
+            skipped,
+        } = summary;
         output.line(table.trim_fmt())?;
         output.line(format_args!(
             "{passed} passed, {failed} failed, {skipped} skipped"
         ))?;
     }
     output.flush()?;
-    Ok(match failed {
+    Ok(match summary.failed {
         0 => Outcome::Complete,
         _ => Outcome::Partial,
     })
@@ -99,20 +99,36 @@ fn row(ended: &Ended) -> [String; 4] {
     ]
 }
 
-/// `ok` is true for what was skipped too: nothing is wrong with it, and `skipped` says why.
-fn json_line(ended: &Ended) -> serde_json::Value {
-    let mut line = json!({
-        "layer": ended.check.layer.name(),
-        "check": ended.check.name,
-        "ok": ended.verdict.is_ok(),
-        "ms": milliseconds(ended.elapsed),
-    });
-    match &ended.verdict {
-        Ok(Verdict::Passed) => {}
-        Ok(Verdict::Skipped(reason)) => line["skipped"] = json!(reason),
-        Err(error) => line["error"] = json!(format!("{error:#}")),
+/// What `--json` prints of a check. `ok` is true for what was skipped too: nothing is wrong with it,
+/// and `skipped` says why.
+#[derive(Debug, Serialize)]
+struct Line {
+    layer: &'static str,
+    check: &'static str,
+    ok: bool,
+    ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skipped: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl Line {
+    fn new(ended: &Ended) -> Self {
+        let (skipped, error) = match &ended.verdict {
+            Ok(Verdict::Passed) => (None, None),
+            Ok(Verdict::Skipped(reason)) => (Some(reason.clone()), None),
+            Err(error) => (None, Some(format!("{error:#}"))),
+        };
+        Self {
+            layer: ended.check.layer.name(),
+            check: ended.check.name,
+            ok: error.is_none(),
+            ms: milliseconds(ended.elapsed),
+            skipped,
+            error,
+        }
     }
-    line
 }
 
 /// Rounded to microseconds, so that it prints short.
