@@ -1,5 +1,6 @@
 //! One thing that is tried, and how it ended.
 
+use std::io;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -34,6 +35,16 @@ pub(crate) struct Ended {
     pub(crate) check: Check,
     pub(crate) verdict: Result<Verdict>,
     pub(crate) elapsed: Duration,
+}
+
+/// A verdict in which what this system does not have is no failure.
+pub(crate) fn or_unsupported(verdict: Result<Verdict>) -> Result<Verdict> {
+    verdict.or_else(|error| match error.downcast_ref::<io::Error>() {
+        Some(cause) if cause.kind() == io::ErrorKind::Unsupported => {
+            Ok(Verdict::Skipped(format!("{error:#}")))
+        }
+        _ => Err(error),
+    })
 }
 
 impl Check {

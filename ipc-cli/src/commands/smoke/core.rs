@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use ipc_core::{Address, AnyChannel, Channel, Deadline, Inbound, Outbound, Pipe, Port, Socket};
 
-use super::check::{Check, Verdict};
+use super::check::{Check, Verdict, or_unsupported};
 use super::other::Other;
 use crate::args::Layer;
 
@@ -14,6 +14,7 @@ pub(crate) const CHECKS: &[Check] = &[
     check("unix pair, inherited", unix_pair),
     check("unix socket at a path", unix_path),
     check("tcp on loopback", tcp),
+    check("ring in shared memory", ring),
     check("pipe pair, within this process", pipe),
     check("deadline with a silent peer", deadline),
     check("peer killed while we read", killed),
@@ -44,6 +45,13 @@ fn unix_path() -> Result<Verdict> {
 
 fn tcp() -> Result<Verdict> {
     accepted(&"tcp:127.0.0.1:0".parse()?)
+}
+
+fn ring() -> Result<Verdict> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("smoke");
+    let address: Address = format!("ring:{}", path.display()).parse()?;
+    or_unsupported(accepted(&address))
 }
 
 fn accepted(address: &Address) -> Result<Verdict> {

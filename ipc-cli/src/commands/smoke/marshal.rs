@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 use ipc_core::{Address, AnyChannel, Port, Socket};
 use ipc_marshal::{Duct, RecvError};
 
-use super::check::{Check, Verdict};
+use super::check::{Check, Verdict, or_unsupported};
 use super::other::Other;
 use crate::args::Layer;
 
@@ -15,6 +15,7 @@ pub(crate) const CHECKS: &[Check] = &[
     check("duct over a unix pair", pair),
     check("duct over a unix socket", unix_path),
     check("duct over tcp", tcp),
+    check("duct over shared memory", ring),
     check("garbage is an error", garbage),
     check("peer killed while we wait for a message", killed),
 ];
@@ -42,6 +43,13 @@ fn unix_path() -> Result<Verdict> {
 
 fn tcp() -> Result<Verdict> {
     accepted(&"tcp:127.0.0.1:0".parse()?)
+}
+
+fn ring() -> Result<Verdict> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("smoke");
+    let address: Address = format!("ring:{}", path.display()).parse()?;
+    or_unsupported(accepted(&address))
 }
 
 fn accepted(address: &Address) -> Result<Verdict> {
