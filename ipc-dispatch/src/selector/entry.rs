@@ -2,25 +2,15 @@
 
 use std::any::Any;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ipc_core::Readiness;
 
+use super::handlers::{Handler, Handlers};
 use super::{Context, Event, Registry, Side, SourceId, Token};
 use crate::driver::Driver;
 use crate::{Control, Interest, Source, Trigger};
-
-/// The type of a handler inside: what it returns is already in its general form.
-pub(super) type Call<C, S> = Box<dyn FnMut(&mut C, &mut Context<'_, S>) -> io::Result<Control>>;
-
-/// A handler on its way to an entry.
-pub(super) struct Handler<C, S> {
-    pub(super) interest: Interest,
-    pub(super) call: Option<Call<C, S>>,
-    /// Whether it came to its present interest in this pass, so that it waits for the next.
-    pub(super) fresh: bool,
-}
 
 /// What the driver was last told about one descriptor.
 #[derive(Clone, Copy, Debug)]
@@ -34,18 +24,20 @@ const UNTOLD: Told = Told {
     mask: Event::NONE,
 };
 
+/// In this order, so that what every event touches comes first.
+#[repr(C)]
 pub(super) struct Entry<C, S> {
-    pub(super) channel: C,
-    handlers: Vec<Handler<C, S>>,
-    trigger: Trigger,
-    told: [Told; 2],
-    /// The duplicate that is watched for urgent data, and whether it has hung up.
-    urgent: Option<OwnedFd>,
-    hung_up: bool,
-    /// What is pending cannot be flushed any more.
-    broken: bool,
+    channel: C,
+    handlers: Handlers<C, S>,
     /// The system cannot wait for it: it is a regular file, which is always ready.
     always: bool,
+    /// What is pending cannot be flushed any more.
+    broken: bool,
+    trigger: Trigger,
+    told: [Told; 2],
+    /// Whether urgent data is watched for, by which duplicate, and whether it has hung up.
+    urgent: Option<Option<OwnedFd>>,
+    hung_up: bool,
 }
 
 /// What [`AnyEntry::settle`] found.
@@ -107,7 +99,7 @@ impl<C: Source, S: 'static> Entry<C, S> {
     pub(super) fn new(channel: C, trigger: Trigger) -> Self {
         Self {
             channel,
-            handlers: Vec::new(),
+            handlers: Handlers::new(),
             trigger,
             told: [UNTOLD; 2],
             urgent: None,
@@ -115,14 +107,6 @@ impl<C: Source, S: 'static> Entry<C, S> {
             broken: false,
             always: false,
         }
-    }
-
-    fn wants(&self) -> Event {
-        let mut mask = Event::NONE;
-        for handler in &self.handlers {
-            mask |= handler.interest.event();
-        }
-        mask
     }
 
     fn is_pending(&self) -> bool {
@@ -139,7 +123,9 @@ impl<C: Source, S: 'static> Entry<C, S> {
         done: &mut Dispatched,
     ) -> bool {
         for index in 0..self.handlers.len() {
-            let handler = &mut self.handlers[index];
+            let Some(handler) = self.handlers.at(index) else {
+                break;
+            };
             if handler.interest != interest || handler.fresh {
                 continue;
             }
@@ -169,7 +155,7 @@ impl<C: Source, S: 'static> Entry<C, S> {
             if control != Control::Keep {
                 self.obey(index, control, registry, done);
             }
-            if done.close || registry.slots.is_condemned(id) {
+            if done.close || registry.condemned {
                 done.close = true;
                 return false;
             }
@@ -184,7 +170,9 @@ impl<C: Source, S: 'static> Entry<C, S> {
         registry: &mut Registry<S>,
         done: &mut Dispatched,
     ) {
-        let handler = &mut self.handlers[index];
+        let Some(handler) = self.handlers.at(index) else {
+            return;
+        };
         match control {
             Control::Keep => {}
             Control::Again => done.again |= handler.interest.event(),
@@ -248,20 +236,19 @@ impl<C: Source, S: 'static> Entry<C, S> {
         let edge = self.trigger == Trigger::Edge;
         if !wanted || self.hung_up {
             if let Some(fd) = self.urgent.take() {
-                use std::os::fd::AsFd;
-                driver.change(Some(fd.as_fd()), token, Event::EXCEPTION, Event::NONE, edge)?;
+                let fd = fd.as_ref().map(AsFd::as_fd);
+                driver.change(fd, token, Event::EXCEPTION, Event::NONE, edge)?;
             }
             return Ok(());
         }
         if self.urgent.is_none() {
-            use std::os::fd::AsFd;
             let duplicate = match self.channel.inbound() {
                 Some(fd) => Some(fd.try_clone_to_owned()?),
                 None => None,
             };
             let fd = duplicate.as_ref().map(AsFd::as_fd);
             driver.change(fd, token, Event::NONE, Event::EXCEPTION, edge)?;
-            self.urgent = duplicate;
+            self.urgent = Some(duplicate);
         }
         Ok(())
     }
@@ -269,7 +256,7 @@ impl<C: Source, S: 'static> Entry<C, S> {
     /// Which of `event` is true of a source whose descriptors are only a doorbell.
     fn answer_doorbell(&mut self, event: Event) -> Event {
         let mut truth = event & Event::EXCEPTION;
-        let wants = self.wants();
+        let wants = self.handlers.wants();
         if wants.contains(Event::READ) && is_ready(self.channel.arm_inbound()) {
             truth |= Event::READ;
         }
@@ -284,16 +271,6 @@ impl<C: Source, S: 'static> Entry<C, S> {
 
 fn is_ready(answer: io::Result<Readiness>) -> bool {
     !matches!(answer, Ok(Readiness::Armed))
-}
-
-impl Interest {
-    pub(super) fn event(self) -> Event {
-        match self {
-            Self::Read => Event::READ,
-            Self::Write => Event::WRITE,
-            Self::Exception => Event::EXCEPTION,
-        }
-    }
 }
 
 impl<C: Source, S: 'static> AnyEntry<S> for Entry<C, S> {
@@ -337,7 +314,7 @@ impl<C: Source, S: 'static> AnyEntry<S> for Entry<C, S> {
             }
         }
         if done.unsettled {
-            self.handlers.retain_mut(|handler| {
+            self.handlers.retain(|handler| {
                 handler.fresh = false;
                 handler.call.is_some()
             });
@@ -350,7 +327,7 @@ impl<C: Source, S: 'static> AnyEntry<S> for Entry<C, S> {
     }
 
     fn settle(&mut self, id: SourceId, driver: &mut Driver) -> io::Result<Settled> {
-        let wants = self.wants();
+        let wants = self.handlers.wants();
         let pending = self.is_pending();
         let doorbell = self.channel.is_doorbell();
         let mut settled = Settled {
@@ -426,7 +403,7 @@ impl<C: Source, S: 'static> AnyEntry<S> for Entry<C, S> {
     fn descriptors(&self, list: &mut Vec<RawFd>) {
         list.extend(self.channel.inbound().iter().map(AsRawFd::as_raw_fd));
         list.extend(self.channel.outbound().iter().map(AsRawFd::as_raw_fd));
-        list.extend(self.urgent.iter().map(AsRawFd::as_raw_fd));
+        list.extend(self.urgent.iter().flatten().map(AsRawFd::as_raw_fd));
         list.sort_unstable();
         list.dedup();
     }

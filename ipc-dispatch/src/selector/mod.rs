@@ -2,6 +2,7 @@
 
 mod context;
 mod entry;
+mod handlers;
 mod key;
 mod options;
 mod registry;

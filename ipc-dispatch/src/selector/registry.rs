@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::entry::{AnyEntry, Entry, Handler};
+use super::entry::{AnyEntry, Entry};
+use super::handlers::Handler;
 use super::slots::{Slots, State};
 use super::{Context, Event, Key, Metrics, PanicPolicy, SelectorOptions, SourceId};
 use crate::driver::Driver;
@@ -61,6 +62,10 @@ pub struct Registry<S> {
     pub(super) persistent: bool,
     pub(super) now: Option<Instant>,
     pub(super) event: Event,
+    /// Whether the source whose handlers are running is to go when they return.
+    pub(super) condemned: bool,
+    /// Whether another loop waits for this one between its turns.
+    pub(super) embedded: bool,
     pub(super) metrics: Metrics,
     pub(crate) signals: Signals<S>,
     pub(super) error_hook: Option<ErrorHook<S>>,
@@ -101,6 +106,8 @@ impl<S: 'static> Registry<S> {
             persistent: false,
             now: None,
             event: Event::NONE,
+            condemned: false,
+            embedded: false,
             metrics: Metrics::default(),
             signals: Signals::new(),
             error_hook: None,
@@ -277,6 +284,7 @@ impl<S: 'static> Registry<S> {
         match slot.state {
             State::Running => {
                 slot.state = State::Condemned;
+                self.condemned = true;
                 None
             }
             State::Present(_) => {
@@ -524,6 +532,8 @@ impl<S: 'static> Registry<S> {
         if self.options.panics == PanicPolicy::Propagate {
             let mut panics = std::mem::take(&mut self.panics).into_iter();
             if let Some(panic) = panics.next() {
+                // The caller may not come back for a while.
+                self.shared.parking.park();
                 resume_unwind(panic);
             }
             return;
@@ -540,6 +550,8 @@ impl<S: 'static> Registry<S> {
         self.waiting == 0
             && !self.persistent
             && self.alarms.len() == self.background_alarms
+            && self.ready.is_empty()
+            && self.hot.is_empty()
             && self.deferred.is_empty()
             && self.idle.is_empty()
             && self.shared.is_empty()

@@ -79,6 +79,7 @@ impl<S> Slots<S> {
         }
     }
 
+    #[inline]
     pub(super) fn live_mut(&mut self, id: SourceId) -> Option<&mut Slot<S>> {
         self.slots
             .get_mut(id.slot as usize)
@@ -91,13 +92,6 @@ impl<S> Slots<S> {
             .get(id.slot as usize)
             .filter(|slot| slot.generation == id.generation)
             .filter(|slot| !matches!(slot.state, State::Vacant))
-    }
-
-    pub(super) fn is_condemned(&self, id: SourceId) -> bool {
-        matches!(
-            self.live(id).map(|slot| &slot.state),
-            None | Some(State::Condemned)
-        )
     }
 
     /// Takes the entry out to run it. `None` when it is gone, or out already.

@@ -5,15 +5,14 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::entry::AnyEntry;
 use super::registry::Alarm;
 use super::slots::State;
 use super::{Context, Event, Registry, SelectorOptions, SourceId};
 use crate::driver::Driver;
-use crate::poster::Shared;
 use crate::scheduler::Fired;
 use crate::sys;
 
@@ -131,14 +130,13 @@ impl<S: 'static> Selector<S> {
     }
 
     fn run_until(&mut self, state: &mut S, deadline: Option<Instant>) -> io::Result<Exit> {
-        let shared = Arc::clone(&self.registry.shared);
-        let _awake = Awake::new(&shared);
+        self.registry.shared.parking.unpark();
         loop {
             if self.registry.shared.stop.swap(false, Ordering::SeqCst) {
                 return Ok(Exit::Stopped);
             }
             self.registry.reconcile();
-            if self.registry.is_idle() && self.registry.ready.is_empty() {
+            if self.registry.is_idle() {
                 return Ok(Exit::Idle);
             }
             let timeout = match deadline {
@@ -163,16 +161,19 @@ impl<S: 'static> Selector<S> {
     ///
     /// As [`run`](Self::run).
     pub fn turn(&mut self, state: &mut S, timeout: Option<Duration>) -> io::Result<u64> {
-        let shared = Arc::clone(&self.registry.shared);
-        let _awake = Awake::new(&shared);
-        self.turn_once(state, timeout, false)
+        self.registry.shared.parking.unpark();
+        let result = self.turn_once(state, timeout, false);
+        if self.registry.embedded {
+            self.registry.leave();
+        }
+        result
     }
 
     fn turn_once(
         &mut self,
         state: &mut S,
-        mut timeout: Option<Duration>,
-        until_idle: bool,
+        timeout: Option<Duration>,
+        ends_idle: bool,
     ) -> io::Result<u64> {
         let registry = &mut self.registry;
         let before = registry.metrics.ran();
@@ -184,9 +185,9 @@ impl<S: 'static> Selector<S> {
         registry.run_alarms(state);
         registry.reconcile();
         registry.arm_polled();
-        if until_idle && registry.is_idle() {
-            // The last alarm or task may have run just now: nothing would end the wait.
-            timeout = Some(Duration::ZERO);
+        if ends_idle && registry.is_idle() {
+            // The last task or alarm has just run: nothing could ever end the wait.
+            return Ok(registry.metrics.ran() - before);
         }
         self.wait(timeout)?;
         let registry = &mut self.registry;
@@ -217,10 +218,10 @@ impl<S: 'static> Selector<S> {
 
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let registry = &mut self.registry;
-        let shared = Arc::clone(&registry.shared);
         let mut timeout = registry.patience(timeout);
         let sleeps = timeout != Some(Duration::ZERO);
         if sleeps {
+            let shared = &registry.shared;
             shared.parking.park();
             // The second look, without which a post between the first and the sleep would be lost.
             if !shared.is_empty() || shared.stop.load(Ordering::SeqCst) {
@@ -253,7 +254,7 @@ impl<S: 'static> Selector<S> {
             })
         };
         if sleeps {
-            shared.parking.unpark();
+            registry.shared.parking.unpark();
         }
         registry.now = None;
         registry.ready.extend(registry.hot.drain(..));
@@ -268,26 +269,6 @@ impl<S: 'static> Selector<S> {
             }
         }
         result
-    }
-}
-
-/// While it lives, the loop looks at its queue by itself. Afterwards every post must wake it: it
-/// may stand in another loop that sleeps.
-struct Awake<'a, S>(&'a Shared<S>);
-
-impl<'a, S> Awake<'a, S> {
-    fn new(shared: &'a Shared<S>) -> Self {
-        shared.parking.unpark();
-        Self(shared)
-    }
-}
-
-impl<S> Drop for Awake<'_, S> {
-    fn drop(&mut self) {
-        self.0.parking.park();
-        if !self.0.is_empty() {
-            self.0.waker.wake();
-        }
     }
 }
 
@@ -369,13 +350,13 @@ impl<S: 'static> Registry<S> {
 
     fn run_tasks(&mut self, state: &mut S) {
         // Only those that are there now: a task that posts itself waits for the next turn.
-        let posted = self.shared.tasks.len().min(self.options.tasks_max);
-        let shared = Arc::clone(&self.shared);
-        for _ in 0..posted {
-            let Some(task) = shared.tasks.pop() else {
-                break;
-            };
-            self.run_task(state, task);
+        if !self.shared.tasks.is_empty() {
+            for _ in 0..self.shared.tasks.len().min(self.options.tasks_max) {
+                let Some(task) = self.shared.tasks.pop() else {
+                    break;
+                };
+                self.run_task(state, task);
+            }
         }
         for _ in 0..self.deferred.len().min(self.options.tasks_max) {
             let Some(task) = self.deferred.pop_front() else {
@@ -485,23 +466,19 @@ impl<S: 'static> Registry<S> {
             return;
         };
         let event = std::mem::take(&mut slot.ready);
-        let Some(mut entry) = self.slots.take(id) else {
-            return;
+        let mut entry = match std::mem::replace(&mut slot.state, State::Running) {
+            State::Present(entry) => entry,
+            other => {
+                slot.state = other;
+                return;
+            }
         };
+        self.condemned = false;
         let done = entry.dispatch(id, event, self, state);
         if !self.additions.is_empty() {
-            let mut index = 0;
-            while index < self.additions.len() {
-                if self.additions[index].0 == id {
-                    let (_, handler) = self.additions.remove(index);
-                    entry.adopt(handler);
-                    self.touch(id);
-                } else {
-                    index += 1;
-                }
-            }
+            self.take_additions(id, &mut *entry);
         }
-        if done.close || self.slots.is_condemned(id) {
+        if done.close || self.condemned {
             self.bury(id, &mut *entry);
             return;
         }
@@ -513,6 +490,34 @@ impl<S: 'static> Registry<S> {
         }
         if done.unsettled {
             self.touch(id);
+        }
+    }
+
+    /// Gives an entry the handlers that were added while it was out.
+    fn take_additions(&mut self, id: SourceId, entry: &mut dyn AnyEntry<S>) {
+        let mut index = 0;
+        while index < self.additions.len() {
+            if self.additions[index].0 == id {
+                let (_, handler) = self.additions.remove(index);
+                entry.adopt(handler);
+                self.touch(id);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    /// The caller goes to wait elsewhere: every post must wake it, and what is left to do as well.
+    fn leave(&mut self) {
+        self.shared.parking.park();
+        let busy = !self.hot.is_empty()
+            || !self.ready.is_empty()
+            || !self.deferred.is_empty()
+            || !self.idle.is_empty()
+            || !self.touched.is_empty()
+            || !self.shared.is_empty();
+        if busy {
+            self.shared.waker.wake();
         }
     }
 }

@@ -120,3 +120,19 @@ fn a_write_handler_armed_in_a_read_handler_of_the_same_socket_runs() {
         assert!(!selector.contains(key));
     });
 }
+
+#[test]
+fn the_loop_ends_after_its_last_alarm_or_task() {
+    within(SOON, || {
+        let mut selector = Selector::<Vec<u32>>::new().unwrap();
+        selector.alarm(millis(1), |ctx| ctx.state.push(1));
+        let mut log = Vec::new();
+        assert_eq!(selector.run(&mut log).unwrap(), Exit::Idle);
+        selector.defer(|ctx| {
+            ctx.state.push(2);
+            ctx.on_idle(|ctx| ctx.state.push(3));
+        });
+        assert_eq!(selector.run(&mut log).unwrap(), Exit::Idle);
+        assert_eq!(log, [1, 2, 3]);
+    });
+}
