@@ -1,1 +1,3 @@
 //! Measurements of the crates: see `benches/`.
+
+pub mod events;
