@@ -518,6 +518,12 @@ impl<Tx, Rx, C: Codec, Ch: Channel> Duct<Tx, Rx, C, Ch> {
         Ok(answer)
     }
 
+    /// Sets the longest payload that is accepted from now on, and answers the one before.
+    #[cfg(feature = "auth")]
+    pub(crate) fn limit_payload(&mut self, limit: usize) -> usize {
+        self.inbox.limit_payload(limit)
+    }
+
     #[cold]
     fn acknowledge(&mut self, received: bool, deadline: Deadline) {
         self.outbox.acknowledge(received);

@@ -162,6 +162,24 @@ pub enum HandshakeError {
     Capability(&'static str),
 }
 
+/// One end could not show the other that it knows the key.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AuthError {
+    /// The peer's answer is not one of someone who knows the key.
+    #[error("the peer does not know the key")]
+    WrongKey,
+    /// The peer says that of us.
+    #[error("the peer rejected the key")]
+    Rejected,
+    /// The peer sent something else than a challenge or an answer.
+    #[error("the peer does not authenticate itself")]
+    Malformed,
+    /// The peer wants a digest that is not known here, or one that is not accepted.
+    #[error("the peer uses the digest {0}, which is not accepted")]
+    Digest(String),
+}
+
 /// An error of making a duct: [`Duct::connect`](crate::Duct::connect),
 /// [`Duct::accept`](crate::Duct::accept) and [`Duct::greet`](crate::Duct::greet).
 #[derive(Debug, Error)]
@@ -169,7 +187,7 @@ pub enum ConnectError {
     /// There is no channel, for the reason that the system gives.
     #[error("no connection")]
     Io(#[from] io::Error),
-    /// The peer did not say its part of the hand-shake in time.
+    /// The peer did not say its part of the hand-shake or the authentication in time.
     #[error("timed out in the hand-shake")]
     Timeout,
     /// The peer closed its end or died in the hand-shake: perhaps it refused us.
@@ -178,6 +196,9 @@ pub enum ConnectError {
     /// The peer was refused.
     #[error("hand-shake failed")]
     Handshake(#[source] HandshakeError),
+    /// One end does not know the key, or does not ask for it.
+    #[error("authentication failed")]
+    Auth(#[source] AuthError),
 }
 
 impl From<ConnectError> for io::Error {
@@ -187,6 +208,7 @@ impl From<ConnectError> for io::Error {
             ConnectError::Timeout => io::ErrorKind::TimedOut.into(),
             ConnectError::Disconnected => io::ErrorKind::UnexpectedEof.into(),
             ConnectError::Handshake(error) => Self::new(io::ErrorKind::InvalidData, error),
+            ConnectError::Auth(error) => Self::new(io::ErrorKind::PermissionDenied, error),
         }
     }
 }

@@ -327,6 +327,14 @@ impl Inbox {
         }
     }
 
+    /// Sets the longest payload that is accepted from now on, and answers the one before.
+    #[cfg(feature = "auth")]
+    pub(crate) fn limit_payload(&mut self, limit: usize) -> usize {
+        let before = self.decoder.limit();
+        self.decoder.set_limit(limit);
+        before
+    }
+
     /// Whether `recv` would not wait: waits until `deadline` for that.
     pub(crate) fn poll<R: Inbound>(
         &mut self,

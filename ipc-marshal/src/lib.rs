@@ -11,6 +11,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(feature = "auth")]
+mod auth;
 mod codec;
 mod duct;
 mod error;
@@ -24,6 +26,8 @@ mod receiver;
 mod sender;
 mod turn;
 
+#[cfg(feature = "auth")]
+pub use auth::{AuthKey, AuthRole};
 #[cfg(feature = "json")]
 pub use codec::Json;
 #[cfg(feature = "messagepack")]
@@ -35,8 +39,8 @@ pub use codec::Postcard;
 pub use codec::{AnyCodec, Bincode, Codec, Raw};
 pub use duct::Duct;
 pub use error::{
-    AckError, ConnectError, DecodeError, EncodeError, FrameError, HandshakeError, RecvError,
-    SendError, TryRecvError, TrySendError,
+    AckError, AuthError, ConnectError, DecodeError, EncodeError, FrameError, HandshakeError,
+    RecvError, SendError, TryRecvError, TrySendError,
 };
 pub use framing::{ByteOrder, Decoder, Frame, FrameKind, Framing, LengthWidth, OpenFrame};
 pub use handshake::schema_hash;

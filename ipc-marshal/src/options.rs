@@ -8,6 +8,8 @@ use ipc_core::{
     Address, AnyChannel, Channel, ChildProcess, Deadline, Inherit, Port, Socket, inherited,
 };
 
+#[cfg(feature = "auth")]
+use crate::AuthKey;
 use crate::{Bincode, Codec, ConnectError, Duct, Framing};
 
 /// The longest payload that is sent or accepted unless [`DuctOptions::payload_len_max`] says
@@ -46,6 +48,8 @@ pub struct DuctOptions<C = Bincode> {
     pub(crate) handshake: Option<bool>,
     handshake_timeout: Duration,
     pub(crate) schema: u64,
+    #[cfg(feature = "auth")]
+    auth: Option<AuthKey>,
 }
 
 impl Default for DuctOptions {
@@ -66,6 +70,8 @@ impl DuctOptions {
             handshake: None,
             handshake_timeout: HANDSHAKE_TIMEOUT,
             schema: 0,
+            #[cfg(feature = "auth")]
+            auth: None,
         }
     }
 }
@@ -82,6 +88,8 @@ impl<C> DuctOptions<C> {
             handshake: self.handshake,
             handshake_timeout: self.handshake_timeout,
             schema: self.schema,
+            #[cfg(feature = "auth")]
+            auth: self.auth,
         }
     }
 
@@ -132,8 +140,16 @@ impl<C> DuctOptions<C> {
         self
     }
 
-    /// How long `connect` and `accept` wait for the peer's part of the hand-shake; 10 seconds unless
-    /// set.
+    /// Has `connect` and `accept` authenticate both ends by a key, after the hand-shake if there is
+    /// one; see [`Duct::authenticate`]. Over [`Framing::Multiprocessing`] it is Python's `authkey`.
+    #[cfg(feature = "auth")]
+    pub fn auth(mut self, key: AuthKey) -> Self {
+        self.auth = Some(key);
+        self
+    }
+
+    /// How long `connect` and `accept` wait for the peer's part of the hand-shake and the
+    /// authentication together; 10 seconds unless set.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
         self
@@ -162,7 +178,7 @@ impl<C: Codec> DuctOptions<C> {
     ///
     /// See [`ConnectError`].
     pub fn connect<Tx, Rx>(self, address: &Address) -> Result<Duct<Tx, Rx, C>, ConnectError> {
-        self.introduced(AnyChannel::connect(address)?)
+        self.introduced(AnyChannel::connect(address)?, Side::Connected)
     }
 
     /// Accepts one peer. Blocks until one connects, and then for the hand-shake. To keep one slow
@@ -173,14 +189,29 @@ impl<C: Codec> DuctOptions<C> {
     ///
     /// See [`ConnectError`].
     pub fn accept<Tx, Rx>(self, port: &mut Port) -> Result<Duct<Tx, Rx, C>, ConnectError> {
-        self.introduced(port.accept()?)
+        self.introduced(port.accept()?, Side::Accepted)
     }
 
-    fn introduced<Tx, Rx>(mut self, channel: AnyChannel) -> Result<Duct<Tx, Rx, C>, ConnectError> {
+    fn introduced<Tx, Rx>(
+        mut self,
+        channel: AnyChannel,
+        side: Side,
+    ) -> Result<Duct<Tx, Rx, C>, ConnectError> {
         self.handshake.get_or_insert(true);
         let deadline = Deadline::after(self.handshake_timeout);
+        #[cfg(feature = "auth")]
+        let auth = self.auth.take();
         let mut duct = self.from_channel(channel);
         duct.greet_by(deadline)?;
+        #[cfg(feature = "auth")]
+        if let Some(key) = auth {
+            let role = match side {
+                Side::Connected => crate::AuthRole::Client,
+                Side::Accepted => crate::AuthRole::Listener,
+            };
+            duct.authenticate(&key, role, deadline)?;
+        }
+        let _ = side;
         Ok(duct)
     }
 
@@ -219,6 +250,13 @@ impl<C: Codec> DuctOptions<C> {
         let channel = AnyChannel::from_fd(inherited(INHERITED)?)?;
         Ok(self.from_channel(channel))
     }
+}
+
+/// Which end of a new connection this is.
+#[derive(Clone, Copy)]
+enum Side {
+    Connected,
+    Accepted,
 }
 
 /// The deadline of a call that has none of its own.

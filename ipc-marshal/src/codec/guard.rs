@@ -16,8 +16,7 @@ use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess,
-    VariantAccess, Visitor,
+    DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
 /// How deep containers may be nested, as in serde_json.
@@ -76,16 +75,7 @@ impl Drop for Entered<'_> {
     }
 }
 
-/// Deserializes a `T` within `bounds`.
-pub(super) fn guarded<'de, T, D>(inner: D, bounds: &Bounds) -> Result<T, D::Error>
-where
-    T: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    T::deserialize(Guard { inner, bounds })
-}
-
-/// [`guarded`] as a seed.
+/// Deserializes within bounds what the seed inside deserializes.
 pub(super) struct Seed<'b, T>(pub(super) T, pub(super) &'b Bounds);
 
 impl<'de, T: DeserializeSeed<'de>> DeserializeSeed<'de> for Seed<'_, T> {

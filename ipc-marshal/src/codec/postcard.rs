@@ -1,10 +1,12 @@
 //! Postcard.
 
-use serde::de::Deserialize;
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, DeserializeSeed};
 use serde::ser::Serialize;
 
 use super::Codec;
-use super::guard::{Bounds, guarded};
+use super::guard::{Bounds, Seed};
 use crate::{DecodeError, EncodeError};
 
 const NAME: &str = "postcard";
@@ -57,7 +59,8 @@ impl Codec for Postcard {
     fn decode<'de, T: Deserialize<'de>>(&self, bytes: &'de [u8]) -> Result<T, DecodeError> {
         let bounds = Bounds::new(bytes.len());
         let mut deserializer = postcard::Deserializer::from_bytes(bytes);
-        let value = guarded(&mut deserializer, &bounds)
+        let value = Seed(PhantomData, &bounds)
+            .deserialize(&mut deserializer)
             .map_err(|error| DecodeError::new::<T>(NAME, None, error))?;
         match deserializer.finalize() {
             Ok([]) => Ok(value),
