@@ -1,0 +1,76 @@
+//! Our cells of the comparison with the peers: one process start measures one cell once.
+//!
+//! ```text
+//! cells list                      every cell, one JSON object per line
+//! cells cell PEER CASE SIZE MS    measures one for about MS milliseconds, one JSON line per metric
+//! ```
+//!
+//! A cell that finds anything damaged, lost or out of order panics: exit status 101 and no number.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "the output is what this program is for"
+)]
+#![expect(clippy::print_stderr, reason = "usage errors go to the terminal")]
+
+mod ipc;
+mod message;
+
+use std::process::ExitCode;
+
+/// A cell that can be measured.
+struct Cell {
+    group: &'static str,
+    peer: String,
+    case: &'static str,
+    size: usize,
+}
+
+/// Prints one measured value.
+fn emit(metric: &str, value: f64) {
+    println!("{{\"metric\":\"{metric}\",\"value\":{value:.4}}}");
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["list"] => {
+            for Cell {
+                group,
+                peer,
+                case,
+                size,
+            } in ipc::list()
+            {
+                println!(
+                    "{{\"group\":\"{group}\",\"peer\":\"{peer}\",\"case\":\"{case}\",\"size\":{size}}}"
+                );
+            }
+            ExitCode::SUCCESS
+        }
+        ["cell", peer, case, size, ms] => {
+            let (Ok(size), Ok(ms)) = (size.parse(), ms.parse()) else {
+                return usage();
+            };
+            if ipc::cell(peer, case, size, ms) {
+                ExitCode::SUCCESS
+            } else {
+                usage()
+            }
+        }
+        ["ipc-child", peer, case, size] => {
+            let Ok(size) = size.parse() else {
+                return usage();
+            };
+            ipc::child(peer, case, size);
+            ExitCode::SUCCESS
+        }
+        _ => usage(),
+    }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: cells list | cells cell PEER CASE SIZE MS");
+    ExitCode::from(2)
+}
