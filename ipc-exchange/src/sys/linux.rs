@@ -1,0 +1,43 @@
+//! Linux: memfds that are sealed, and a signal when the parent dies.
+
+use std::fs::File;
+use std::io;
+
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::getppid;
+
+const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
+
+/// Makes an anonymous file of `len` bytes whose size is fixed.
+pub(crate) fn page_file(len: u64) -> io::Result<File> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let file = File::from(memfd_create(c"ipc-exchange", flags)?);
+    file.set_len(len)?;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(SEALS | SealFlag::F_SEAL_SEAL))?;
+    Ok(file)
+}
+
+/// Refuses a file whose size is not `len` for ever: mapping it could end in SIGBUS.
+pub(crate) fn check_page_file(file: &File, len: u64) -> io::Result<()> {
+    let seals = SealFlag::from_bits_truncate(fcntl(file, FcntlArg::F_GET_SEALS)?);
+    if !seals.contains(SEALS) || file.metadata()?.len() != len {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the control page has the wrong size or is not sealed",
+        ));
+    }
+    Ok(())
+}
+
+/// Asks the kernel to kill this process when the thread that started it ends, and ends it now if
+/// that has happened already.
+pub(crate) fn die_with_parent(parent: u32) -> io::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if u32::try_from(getppid().as_raw()) != Ok(parent) {
+        std::process::exit(crate::worker::EXIT_ORPHAN);
+    }
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! Where this crate meets the operating system.
+//!
+//! What a platform must provide:
+//!
+//! - `page_file(len)`: an anonymous file of exactly `len` bytes, zeroed, close-on-exec, that cannot
+//!   be shrunk by another holder where the system can promise that (Linux: a sealed memfd).
+//! - `check_page_file(file, len)`: whether a file received from another process is safe to map.
+//! - `die_with_parent(parent)`: a second line behind the lifeline, or nothing.
+//!
+//! [`Page`] and [`inherited`] are the same everywhere.
+#![expect(
+    unsafe_code,
+    reason = "the one folder of this crate that may use unsafe"
+)]
+
+mod descriptor;
+mod page;
+
+#[cfg(all(target_os = "linux", not(ipc_portable)))]
+#[path = "linux.rs"]
+mod platform;
+#[cfg(not(all(target_os = "linux", not(ipc_portable))))]
+#[path = "portable.rs"]
+mod platform;
+
+pub(crate) use descriptor::inherited;
+pub(crate) use page::Page;
+pub(crate) use platform::die_with_parent;

@@ -1,0 +1,38 @@
+//! Other Unix: an unlinked temporary file; only the lifeline tells of the parent's death.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Makes a file of `len` bytes that has no name any more.
+pub(crate) fn page_file(len: u64) -> io::Result<File> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Relaxed: only distinctness matters, and `create_new` refuses a name that is taken.
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("ipc-exchange-{}-{number}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(0o600);
+    let file = options.open(&path)?;
+    std::fs::remove_file(&path)?;
+    file.set_len(len)?;
+    Ok(file)
+}
+
+/// Refuses a file of another size.
+pub(crate) fn check_page_file(file: &File, len: u64) -> io::Result<()> {
+    if file.metadata()?.len() != len {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the control page has the wrong size",
+        ));
+    }
+    Ok(())
+}
+
+/// Does nothing: the lifeline is the only line here.
+pub(crate) fn die_with_parent(parent: u32) -> io::Result<()> {
+    let _ = parent;
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! What an exchange and its workers say to each other.
+//!
+//! The messages travel through a [`Duct`](ipc_marshal::Duct) with the default codec; arguments and
+//! results are already encoded when they get here.
+
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::TaskId;
+
+/// Changes whenever the messages or the control page do.
+pub(crate) const PROTOCOL: u32 = 1;
+
+/// Bytes that are copied as a whole instead of one by one.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Payload(pub(crate) Vec<u8>);
+
+/// From an exchange to a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ToWorker {
+    /// The first message.
+    Hello(Hello),
+    /// A job for a worker of an exchange; further ones follow in the order of `seq`.
+    Run(Run),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    pub(crate) protocol: u32,
+    /// Identifies the parent's executable file; 0 when the worker is another program on purpose.
+    pub(crate) build: u64,
+    /// The hash of the parent's registry.
+    pub(crate) registry: u64,
+    /// The parent's process id.
+    pub(crate) parent: u32,
+    pub(crate) role: Role,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Role {
+    /// Runs tasks one after another; the initializer, if any, first.
+    Worker { initializer: Option<(TaskId, Payload)> },
+    /// Runs one program with this argument, on the channel the hand-shake came by.
+    Program { task: TaskId, argument: Payload },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Run {
+    pub(crate) seq: u64,
+    pub(crate) task: TaskId,
+    /// The job's number within its exchange.
+    pub(crate) job: u64,
+    pub(crate) attempt: u32,
+    pub(crate) argument: Payload,
+}
+
+/// From a worker to its exchange.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum FromWorker {
+    /// The hand-shake is complete; jobs sent ahead will be begun now.
+    Ready,
+    /// The worker will not work, and why. It ends after this.
+    Refused(String),
+    /// What came of a job.
+    Done {
+        seq: u64,
+        /// How long the function ran.
+        ran_ns: u64,
+        result: Finished,
+    },
+    /// A job was passed over because it had been recalled.
+    Skipped { seq: u64 },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Finished {
+    /// The function returned this; `failed` if it is the `Err` of a `Result`.
+    Returned { value: Payload, failed: bool },
+    /// The function panicked.
+    Panicked {
+        message: String,
+        location: Option<String>,
+        backtrace: Option<String>,
+    },
+    /// The argument could not be decoded.
+    BadArgument(String),
+    /// The result could not be encoded.
+    BadResult(String),
+    /// The worker has no task with this id.
+    Unknown,
+}
+
+impl std::fmt::Debug for Payload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Payload({} bytes)", self.0.len())
+    }
+}
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes;
+
+        impl Visitor<'_> for Bytes {
+            type Value = Payload;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Payload, E> {
+                Ok(Payload(bytes.to_vec()))
+            }
+
+            fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Payload, E> {
+                Ok(Payload(bytes))
+            }
+        }
+
+        deserializer.deserialize_byte_buf(Bytes)
+    }
+}
