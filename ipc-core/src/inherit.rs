@@ -10,7 +10,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 
 use nix::errno::Errno;
-use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, posix_spawnp};
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawnp};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::fstat;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -48,6 +48,7 @@ const VARIABLE: &str = "IPC_INHERIT";
 #[derive(Debug, Default)]
 pub struct Inherit {
     given: BTreeMap<RawFd, OwnedFd>,
+    own_group: bool,
 }
 
 impl Inherit {
@@ -67,6 +68,14 @@ impl Inherit {
     pub fn give(mut self, number: RawFd, fd: impl Into<OwnedFd>) -> Self {
         assert!(number >= 0, "a descriptor's number is not negative");
         self.given.insert(number, fd.into());
+        self
+    }
+
+    /// Makes the child the leader of a process group of its own, so that it and whatever it starts
+    /// can be signalled together, and so that a key pressed at the terminal does not reach it.
+    #[must_use]
+    pub fn own_group(mut self) -> Self {
+        self.own_group = true;
         self
     }
 
@@ -102,7 +111,11 @@ impl Inherit {
             actions.add_dup2(source.as_raw_fd(), number)?;
             sources.push(source);
         }
-        let attributes = PosixSpawnAttr::init()?;
+        let mut attributes = PosixSpawnAttr::init()?;
+        if self.own_group {
+            attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETPGROUP)?;
+            attributes.set_pgroup(Pid::from_raw(0))?;
+        }
         let pid = posix_spawnp(&program, &actions, &attributes, &arguments, &environment)?;
         Ok(ChildProcess { pid, status: None })
     }

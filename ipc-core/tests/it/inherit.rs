@@ -40,3 +40,19 @@ fn what_was_not_given_is_not_inherited() {
         std::io::ErrorKind::NotFound
     );
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_child_may_lead_a_group_of_its_own() {
+    within(LIMIT, || {
+        let (mut ours, theirs) = Socket::pair().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "cut -d ' ' -f 5 /proc/$$/stat >&5"]);
+        let inherit = Inherit::new().give(5, theirs).own_group();
+        let mut child = inherit.spawn(&command).unwrap();
+        let mut text = String::new();
+        ours.read_to_string(&mut text).unwrap();
+        assert_eq!(text.trim(), child.id().to_string());
+        assert!(child.wait().unwrap().success());
+    });
+}
