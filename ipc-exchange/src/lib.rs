@@ -1,12 +1,108 @@
-//! Work in other processes.
+//! Run functions in other processes and lose nothing.
+//!
+//! ```
+//! use ipc_exchange::{init, pmap, registry};
+//!
+//! fn square(x: u64) -> u64 {
+//!     x * x
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     init(registry![square]);
+//!     for (x, result) in (1..=10).zip(pmap(square, 1..=10, 2)?) {
+//!         assert_eq!(result?, x * x);
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Registry
+//!
+//! A worker is this same program, started again. [`init`], first thing in `main`, turns such a
+//! process into a worker and never returns from it; in any other it records the [`Registry`] of
+//! functions that workers may be asked to run. A function is named by its path and its types, never
+//! by an address, and the two processes compare their registries before any task runs.
+//!
+//! # Tasks
+//!
+//! A task is a function `fn(A) -> R` with serde on both sides. [`Exchange::submit`] gives a
+//! [`Handle`], which is a future too; [`Exchange::map`] gives results in the order of the inputs and
+//! [`Exchange::queue`] in the order in which they come; [`pmap`] is a map with workers of its own.
+//!
+//! Every task that was taken ends exactly once: with a value, or with a [`TaskError`] that tells why
+//! and where. A worker that dies takes the one task it was running with it and no other; it is
+//! replaced at once. Tasks are sent ahead to workers, and taken back when the worker dies, when they
+//! are cancelled, or when another worker is idle.
+//!
+//! ```
+//! use ipc_exchange::{Exchange, init, registry};
+//!
+//! fn half(x: u64) -> u64 {
+//!     assert!(x % 2 == 0, "{x} is odd");
+//!     x / 2
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     init(registry![half]);
+//!     let exchange = Exchange::new(2)?;
+//!     let (even, odd) = (exchange.submit(half, 4)?, exchange.submit(half, 5)?);
+//!     assert_eq!(even.wait()?, 2);
+//!     assert!(odd.wait().unwrap_err().to_string().contains("5 is odd"));
+//!     exchange.finish();
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Programs
+//!
+//! A [`Program`] is a function with a duct, `fn(Duct<Out, In>, A)`: a service in a process of its own
+//! that talks both ways until it returns.
+//!
+//! # What this crate does not do
+//!
+//! It has no polling or framing of its own: the exchange's thread runs an `ipc-dispatch` selector
+//! over `ipc-marshal` ducts. It never runs code that was not registered, sends closures, or forks a
+//! process that has threads. It does not restart programs: that is supervision, in `ipc-actors`.
+//!
+//! # Blocking and signals
+//!
+//! An exchange has one thread; handles, maps and queues wait for it on condition variables. Workers
+//! lead process groups of their own, so that a key pressed at the terminal reaches only the main
+//! process, and so that ending a worker ends what it has started. A worker notices the death of its
+//! parent, even by SIGKILL, while its task runs, and ends. Signal handlers are not touched.
+//!
+//! # Platforms
+//!
+//! Linux first; other Unix compiles, with an unlinked file for the page shared with a worker.
+
+mod codec;
+mod driver;
 mod error;
+mod exchange;
+mod handle;
+mod launch;
+mod map;
+mod options;
+mod outcome;
 mod plan;
+mod process;
+mod program;
+mod queue;
+mod registry;
 mod sys;
 mod task;
 mod wire;
-mod worker { pub(crate) const EXIT_ORPHAN: i32 = 1; }
-pub use error::*;
-pub use task::*;
-pub fn init(){}
-pub struct Registry; 
-pub struct Exchange;
+mod worker;
+
+pub use error::{Cause, Exit, LookupError, Report, SubmitError, SubmitReason, TaskError};
+pub use exchange::Exchange;
+pub use handle::Handle;
+pub use map::{Map, pmap};
+pub use options::{ExchangeOptions, TaskOptions};
+pub use plan::Halt;
+pub use process::Process;
+pub use program::{Program, StartError};
+pub use queue::Queue;
+pub use registry::{Entry, Registrable, Registry};
+pub use task::{IntoTask, Task, TaskId};
+pub use worker::{Current, current, init, init_in_test};

@@ -33,9 +33,12 @@ pub struct Entry {
 }
 
 enum Run {
-    Task(Box<dyn Fn(&[u8]) -> Finished + Send + Sync>),
-    Program(Box<dyn Fn(AnyChannel, &[u8]) -> Result<(), String> + Send + Sync>),
+    Task(Box<RunTask>),
+    Program(Box<RunProgram>),
 }
+
+type RunTask = dyn Fn(&[u8]) -> Finished + Send + Sync;
+type RunProgram = dyn Fn(AnyChannel, &[u8]) -> Result<(), String> + Send + Sync;
 
 /// The registry of this process.
 static INSTALLED: OnceLock<Registry> = OnceLock::new();
@@ -57,9 +60,11 @@ impl Registry {
                 pair[1].name
             );
         }
-        let hash = entries.iter().fold(crate::wire::PROTOCOL.into(), |hash, entry| {
-            fnv(hash, &entry.id.to_u64().to_le_bytes())
-        });
+        let hash = entries
+            .iter()
+            .fold(crate::wire::PROTOCOL.into(), |hash, entry| {
+                fnv(hash, &entry.id.to_u64().to_le_bytes())
+            });
         Self { entries, hash }
     }
 

@@ -3,6 +3,8 @@
 //! The messages travel through a [`Duct`](ipc_marshal::Duct) with the default codec; arguments and
 //! results are already encoded when they get here.
 
+use std::sync::Arc;
+
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -20,8 +22,8 @@ pub(crate) struct Payload(pub(crate) Vec<u8>);
 pub(crate) enum ToWorker {
     /// The first message.
     Hello(Hello),
-    /// A job for a worker of an exchange; further ones follow in the order of `seq`.
-    Run(Run),
+    /// Jobs for a worker of an exchange, in the order of `seq`.
+    Run(Vec<Run>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -39,8 +41,10 @@ pub(crate) struct Hello {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Role {
     /// Runs tasks one after another; the initializer, if any, first.
-    Worker { initializer: Option<(TaskId, Payload)> },
-    /// Runs one program with this argument, on the channel the hand-shake came by.
+    Worker {
+        initializer: Option<(TaskId, Payload)>,
+    },
+    /// Runs one program with this argument, on a channel of its own.
     Program { task: TaskId, argument: Payload },
 }
 
@@ -51,7 +55,8 @@ pub(crate) struct Run {
     /// The job's number within its exchange.
     pub(crate) job: u64,
     pub(crate) attempt: u32,
-    pub(crate) argument: Payload,
+    /// Shared with the exchange's own record of the job, which is kept until it has ended.
+    pub(crate) argument: Arc<Payload>,
 }
 
 /// From a worker to its exchange.

@@ -14,4 +14,5 @@ mod tests;
 mod waiting;
 
 pub(crate) use event::{Action, Ending, Event, Force, JobKey, Reply, Spec, WorkerKey};
-pub(crate) use place::{Config, Halt, Plan, SLOTS};
+pub use place::Halt;
+pub(crate) use place::{Config, Plan, SLOTS};

@@ -138,7 +138,6 @@ impl Plan {
                 recalled,
             } => self.recalled(worker, seq, recalled, now, out),
             Event::Exited { worker, begun } => self.exited(worker, begun, now, out),
-            Event::Worn { worker } => self.retire(worker, out),
             Event::Broken { worker } => self.broken(worker, now, out),
             Event::Limit { limit } => self.limited(limit.max(1), out),
             Event::Close => self.closing = true,
@@ -169,11 +168,6 @@ impl Plan {
     /// Whether it was closed and everything has ended.
     pub(crate) fn is_done(&self) -> bool {
         self.closing && self.jobs_len == 0 && self.workers.len() == 0
-    }
-
-    /// Jobs that have not ended.
-    pub(crate) fn unfinished(&self) -> usize {
-        self.jobs_len
     }
 
     /// When [`settle`](Self::settle) is to be called even if nothing happens.
@@ -413,7 +407,10 @@ impl Plan {
         if self.start_after.is_some_and(|when| when > now) {
             return;
         }
-        let idle = self.workers.iter().filter(|(_, w)| w.takes_jobs() && w.held == 0);
+        let idle = self
+            .workers
+            .iter()
+            .filter(|(_, w)| w.takes_jobs() && w.held == 0);
         let wanted = self.waiting_len.saturating_sub(idle.count());
         let room = self.config.limit.saturating_sub(self.workers.len());
         // After a failed start one is tried, not many.
@@ -469,7 +466,11 @@ impl Plan {
             (true, 0) => 1,
             (true, ran) => (AHEAD.as_nanos() as u64 / ran).clamp(1, SLOTS as u64 - 1) as usize,
         };
-        let depth = if worker.phase == Phase::Starting { 1 } else { 1 + ahead };
+        let depth = if worker.phase == Phase::Starting {
+            1
+        } else {
+            1 + ahead
+        };
         let recalled = worker.window.len() - worker.held;
         let left = self.config.tasks_max.map_or(usize::MAX, |max| {
             usize::try_from(max.saturating_sub(worker.answered)).unwrap_or(usize::MAX)
@@ -504,7 +505,7 @@ impl Plan {
         if self.waiting_len > 0 || !self.has_idle() {
             return;
         }
-        let idle = self.workers.iter().filter(|(_, w)| w.phase == Phase::Live && w.held == 0);
+        let idle = self.workers.iter().filter(|(_, worker)| worker.is_idle());
         let mut wanted = idle.count();
         for (key, worker) in self.workers.iter() {
             let stuck = worker.held > 1 && now >= worker.since + STEAL_AFTER;
@@ -523,13 +524,18 @@ impl Plan {
     }
 
     fn has_idle(&self) -> bool {
-        self.workers.iter().any(|(_, w)| w.phase == Phase::Live && w.held == 0)
+        self.workers.iter().any(|(_, worker)| worker.is_idle())
     }
 
     fn is_worn(&self, key: WorkerKey, now: Instant) -> bool {
         self.workers.get(key).is_some_and(|worker| {
-            self.config.tasks_max.is_some_and(|max| worker.answered >= max)
-                || self.config.age_max.is_some_and(|max| now >= worker.born + max)
+            self.config
+                .tasks_max
+                .is_some_and(|max| worker.answered >= max)
+                || self
+                    .config
+                    .age_max
+                    .is_some_and(|max| now >= worker.born + max)
         })
     }
 
@@ -537,7 +543,8 @@ impl Plan {
         loop {
             let (ticket, key) = self.waiting.pop()?;
             let job = self.jobs.get(key.0).and_then(Option::as_ref);
-            if job.is_some_and(|job| matches!(job.place, Place::Waiting { ticket: t } if t == ticket))
+            if job
+                .is_some_and(|job| matches!(job.place, Place::Waiting { ticket: t } if t == ticket))
             {
                 self.waiting_len -= 1;
                 return Some(key);

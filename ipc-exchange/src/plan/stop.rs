@@ -15,12 +15,7 @@ const START_GRACE: Duration = Duration::from_secs(30);
 impl Plan {
     /// Ends a job wherever it is: at once while it waits, by recalling it while it is in a window,
     /// by stopping the worker when it runs.
-    pub(crate) fn end_early(
-        &mut self,
-        key: JobKey,
-        ending: Ending,
-        out: &mut Vec<Action>,
-    ) {
+    pub(crate) fn end_early(&mut self, key: JobKey, ending: Ending, out: &mut Vec<Action>) {
         let Some(job) = self.jobs.get_mut(key.0).and_then(Option::as_mut) else {
             return;
         };
@@ -149,7 +144,10 @@ impl Plan {
 
     pub(crate) fn limited(&mut self, limit: usize, out: &mut Vec<Action>) {
         self.config.limit = limit;
-        let staying = self.workers.iter().filter(|(_, worker)| worker.takes_jobs());
+        let staying = self
+            .workers
+            .iter()
+            .filter(|(_, worker)| worker.takes_jobs());
         let mut surplus = staying.count().saturating_sub(limit);
         let mut keys = self.workers.keys();
         // Idle workers first: nothing has to move.

@@ -75,6 +75,11 @@ impl Worker {
         self.window.get_mut(usize::try_from(index).ok()?)
     }
 
+    /// Whether it waits for a job and would begin one at once.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.phase == Phase::Live && self.window.is_empty()
+    }
+
     pub(crate) fn takes_jobs(&self) -> bool {
         matches!(self.phase, Phase::Starting | Phase::Live)
     }

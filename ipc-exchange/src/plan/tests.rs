@@ -82,7 +82,10 @@ impl World {
                 Action::Send {
                     worker, job, seq, ..
                 } => {
-                    let process = self.processes.get_mut(&worker).expect("sent to a dead worker");
+                    let process = self
+                        .processes
+                        .get_mut(&worker)
+                        .expect("sent to a dead worker");
                     assert!(!process.dismissed && process.stopped.is_none());
                     process.window.push_back((seq, job, false));
                     assert!(process.window.len() <= SLOTS);
@@ -111,8 +114,10 @@ impl World {
                     }
                 }
                 Action::Retire { worker } => {
-                    self.processes.get_mut(&worker).expect("dismissed a dead worker").dismissed =
-                        true;
+                    self.processes
+                        .get_mut(&worker)
+                        .expect("dismissed a dead worker")
+                        .dismissed = true;
                 }
                 Action::End { job, ending } => self.endings[job.0].push(ending),
             }
@@ -214,7 +219,6 @@ enum Step {
     Work(usize, bool),
     Die(usize),
     Wait(u64),
-    Worn(usize),
     Limit(usize),
 }
 
@@ -230,7 +234,6 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0..4usize, any::<bool>()).prop_map(|(worker, ok)| Step::Work(worker, ok)),
         1 => (0..4usize).prop_map(Step::Die),
         1 => (0..30u64).prop_map(Step::Wait),
-        1 => (0..4usize).prop_map(Step::Worn),
         1 => (1..4usize).prop_map(Step::Limit),
     ]
 }
@@ -265,9 +268,6 @@ fn take(world: &mut World, step: &Step) {
         }
         Step::Die(worker) => world.die(WorkerKey(worker)),
         Step::Wait(ms) => world.advance(Duration::from_millis(ms)),
-        Step::Worn(worker) => world.event(Event::Worn {
-            worker: WorkerKey(worker),
-        }),
         Step::Limit(limit) => world.event(Event::Limit { limit }),
     }
 }
@@ -300,7 +300,7 @@ proptest! {
                 prop_assert!(world.begun[job] >= 1);
             }
         }
-        prop_assert_eq!(world.plan.unfinished(), 0);
+        prop_assert_eq!(world.plan.jobs_len, 0);
         prop_assert!(world.processes.is_empty());
     }
 }
@@ -313,7 +313,11 @@ fn a_death_costs_the_job_in_hand_and_no_other() {
     world.step(worker, Reply::Ok);
     world.step(worker, Reply::Ok);
     assert_eq!(world.begun, [1, 0, 0]);
-    assert_eq!(world.processes[&worker].window.len(), 2, "one is sent ahead");
+    assert_eq!(
+        world.processes[&worker].window.len(),
+        2,
+        "one is sent ahead"
+    );
     world.die(worker);
     assert_eq!(world.endings[jobs[0].0], [Ending::Lost { worker }]);
     assert_eq!(world.processes.len(), 1, "replaced at once");
@@ -351,7 +355,10 @@ fn cancelling_takes_back_what_was_sent_ahead() {
     assert_eq!(world.endings[1], [Ending::Cancelled]);
     assert!(world.processes[&WorkerKey(0)].stopped.is_none());
     world.event(Event::Cancel { job: jobs[0] });
-    assert_eq!(world.processes[&WorkerKey(0)].stopped, Some(Force::Terminate));
+    assert_eq!(
+        world.processes[&WorkerKey(0)].stopped,
+        Some(Force::Terminate)
+    );
     world.advance(Duration::from_millis(50));
     assert_eq!(world.processes[&WorkerKey(0)].stopped, Some(Force::Kill));
     world.die(WorkerKey(0));
@@ -408,7 +415,11 @@ fn enough_failures_stop_the_rest() {
         world.step(WorkerKey(0), Reply::Err);
     }
     assert_eq!(world.endings[0], [Ending::Replied]);
-    assert!(world.endings[1..].iter().all(|endings| *endings == [Ending::Cancelled]));
+    assert!(
+        world.endings[1..]
+            .iter()
+            .all(|endings| *endings == [Ending::Cancelled])
+    );
     world.submit(Spec::default());
     assert_eq!(world.endings[5], [Ending::Cancelled]);
 }

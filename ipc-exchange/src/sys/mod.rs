@@ -7,13 +7,12 @@
 //! - `check_page_file(file, len)`: whether a file received from another process is safe to map.
 //! - `die_with_parent(parent)`: a second line behind the lifeline, or nothing.
 //!
-//! [`Page`] and [`inherited`] are the same everywhere.
+//! [`Page`] is the same everywhere.
 #![expect(
     unsafe_code,
     reason = "the one folder of this crate that may use unsafe"
 )]
 
-mod descriptor;
 mod page;
 
 #[cfg(all(target_os = "linux", not(ipc_portable)))]
@@ -23,6 +22,5 @@ mod platform;
 #[path = "portable.rs"]
 mod platform;
 
-pub(crate) use descriptor::inherited;
 pub(crate) use page::Page;
 pub(crate) use platform::die_with_parent;

@@ -1,0 +1,149 @@
+//! Starting a process that shares this one's registry.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use ipc_core::{AnyChannel, ChildProcess, Inherit, Socket};
+use ipc_marshal::{Duct, DuctOptions};
+
+use crate::Registry;
+use crate::task::fnv;
+use crate::wire::{FromWorker, Hello, PROTOCOL, Role, ToWorker};
+
+/// Set in a worker, so that `init` looks for the descriptors.
+pub(crate) const VARIABLE: &str = "IPC_EXCHANGE_WORKER";
+
+/// Where a worker finds the channel to its parent, which is its lifeline too.
+pub(crate) const CONTROL: i32 = 3;
+
+/// Where it finds what its role needs: the shared page, or the program's own channel.
+pub(crate) const EXTRA: i32 = 4;
+
+/// The longest argument or result, in bytes.
+pub(crate) const PAYLOAD_LEN_MAX: usize = 1 << 30;
+
+/// The parent's end of a worker's control channel.
+pub(crate) type Control = Duct<ToWorker, FromWorker>;
+
+/// The program that workers run, and how.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Launch {
+    /// Another program than this one.
+    pub(crate) program: Option<OsString>,
+    pub(crate) arguments: Vec<OsString>,
+    pub(crate) environment: Vec<(OsString, OsString)>,
+}
+
+/// How this process asks for workers unless an exchange says otherwise: what
+/// [`init_in_test`](crate::init_in_test) recorded.
+static DEFAULT_ARGUMENTS: OnceLock<Vec<OsString>> = OnceLock::new();
+
+pub(crate) fn set_default_arguments(arguments: Vec<OsString>) {
+    // A second call with the same hook changes nothing.
+    DEFAULT_ARGUMENTS.get_or_init(|| arguments);
+}
+
+/// A process that was just started.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    pub(crate) control: Control,
+    pub(crate) child: ChildProcess,
+}
+
+impl Launch {
+    /// Starts a process by `posix_spawn`: the cost does not depend on this one's size, and no code
+    /// runs between fork and exec.
+    pub(crate) fn start(&self, role: Role, extra: OwnedFd) -> io::Result<Launched> {
+        let registry = Registry::installed().ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::Unsupported,
+                "ipc_exchange::init was not called at the start of main",
+            )
+        })?;
+        let (ours, theirs) = Socket::pair()?;
+        let inherit = Inherit::new()
+            .own_group()
+            .give(0, File::open("/dev/null")?)
+            .give(CONTROL, theirs)
+            .give(EXTRA, extra);
+        let child = inherit.spawn(&self.command())?;
+        let mut control: Control = control_options().from_channel(AnyChannel::from(ours));
+        let hello = ToWorker::Hello(Hello {
+            protocol: PROTOCOL,
+            build: if self.program.is_some() {
+                0
+            } else {
+                build_id()
+            },
+            registry: registry.hash(),
+            parent: std::process::id(),
+            role,
+        });
+        // The socket is empty, but an argument may be larger than its buffer; the worker reads it.
+        let mut launched = match control.send(hello) {
+            Ok(()) => return Ok(Launched { control, child }),
+            Err(_) => child,
+        };
+        launched.kill()?;
+        let status = launched.wait()?;
+        Err(io::Error::new(
+            io::ErrorKind::BrokenPipe,
+            format!("the worker ended before the hand-shake: {status}"),
+        ))
+    }
+
+    fn command(&self) -> Command {
+        let program = match &self.program {
+            Some(program) => program.clone(),
+            None => own_program(),
+        };
+        let mut command = Command::new(program);
+        command.env(VARIABLE, "1");
+        if self.program.is_none() && self.arguments.is_empty() {
+            command.args(DEFAULT_ARGUMENTS.get().into_iter().flatten());
+        }
+        command.args(&self.arguments);
+        for (name, value) in &self.environment {
+            command.env(name, value);
+        }
+        command
+    }
+}
+
+pub(crate) fn control_options() -> DuctOptions {
+    // The frame holds a little more than the payload.
+    DuctOptions::new().payload_len_max(PAYLOAD_LEN_MAX + 4096)
+}
+
+/// This program, even if its file was renamed, replaced or deleted since it was started.
+fn own_program() -> OsString {
+    if cfg!(target_os = "linux") {
+        return "/proc/self/exe".into();
+    }
+    std::env::current_exe().map_or_else(|_| "/proc/self/exe".into(), OsString::from)
+}
+
+/// Identifies the executable file of this process.
+pub(crate) fn build_id() -> u64 {
+    static ID: OnceLock<u64> = OnceLock::new();
+    *ID.get_or_init(|| {
+        let Ok(metadata) = std::fs::metadata(own_program()) else {
+            return 0;
+        };
+        let parts = [
+            metadata.dev(),
+            metadata.ino(),
+            metadata.size(),
+            metadata.mtime().unsigned_abs(),
+            metadata.mtime_nsec().unsigned_abs(),
+        ];
+        parts
+            .iter()
+            .fold(PROTOCOL.into(), |hash, part| fnv(hash, &part.to_le_bytes()))
+    })
+}

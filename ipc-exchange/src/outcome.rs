@@ -1,0 +1,219 @@
+//! What comes of a job, on its way from the exchange's thread to its owner.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use ipc_core::Deadline;
+use serde::de::DeserializeOwned;
+
+use crate::codec::decode;
+use crate::wire::Payload;
+use crate::{Cause, Report, TaskError, TaskId};
+
+/// A finished job: the encoded value, or why there is none.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) task: &'static str,
+    pub(crate) task_id: TaskId,
+    pub(crate) job: u64,
+    pub(crate) attempt: u32,
+    pub(crate) pid: Option<u32>,
+    pub(crate) queued: Duration,
+    pub(crate) ran: Duration,
+    pub(crate) result: Result<Payload, Cause>,
+}
+
+impl Outcome {
+    /// The value, decoded on the owner's thread.
+    pub(crate) fn into_result<R: DeserializeOwned>(self) -> Result<R, TaskError> {
+        let cause = match self.result {
+            Ok(payload) => match decode(&payload.0) {
+                Ok(value) => return Ok(value),
+                Err(reason) => Cause::BadResult { reason },
+            },
+            Err(cause) => cause,
+        };
+        Err(TaskError::new(Report {
+            task: self.task,
+            task_id: self.task_id,
+            job: self.job,
+            attempt: self.attempt,
+            pid: self.pid,
+            queued: self.queued,
+            ran: self.ran,
+            output: String::new(),
+            cause,
+        }))
+    }
+}
+
+/// Where an outcome goes.
+#[derive(Clone, Debug)]
+pub(crate) enum Sink {
+    /// To one handle.
+    Slot(Arc<Slot>),
+    /// To a map or queue, under this number.
+    Collector(Arc<Collector>, u64),
+}
+
+impl Sink {
+    pub(crate) fn complete(self, outcome: Outcome) {
+        match self {
+            Self::Slot(slot) => slot.complete(outcome),
+            Self::Collector(collector, index) => collector.complete(index, outcome),
+        }
+    }
+}
+
+/// The key of a job that has not reached the exchange's thread.
+pub(crate) const NO_KEY: usize = usize::MAX;
+
+/// One outcome, and whoever waits for it.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    /// The job's key in the plan, for cancelling.
+    pub(crate) key: AtomicUsize,
+    state: Mutex<SlotState>,
+    done: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct SlotState {
+    outcome: Option<Outcome>,
+    is_done: bool,
+    /// Whether somebody waits: waking nobody would still be a system call.
+    waits: bool,
+    waker: Option<Waker>,
+}
+
+impl Slot {
+    pub(crate) fn new() -> Self {
+        Self {
+            key: AtomicUsize::new(NO_KEY),
+            state: Mutex::default(),
+            done: Condvar::new(),
+        }
+    }
+
+    fn complete(&self, outcome: Outcome) {
+        self.key.store(NO_KEY, Ordering::Relaxed);
+        let mut state = lock(&self.state);
+        state.outcome = Some(outcome);
+        state.is_done = true;
+        let waits = std::mem::take(&mut state.waits);
+        let waker = state.waker.take();
+        drop(state);
+        if waits {
+            self.done.notify_all();
+        }
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        lock(&self.state).is_done
+    }
+
+    /// Takes the outcome, waiting for it until `deadline`.
+    pub(crate) fn take(&self, deadline: Deadline) -> Option<Outcome> {
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(outcome) = state.outcome.take() {
+                return Some(outcome);
+            }
+            state.waits = true;
+            state = wait(&self.done, state, deadline)?;
+        }
+    }
+
+    /// Takes the outcome, or has `waker` woken when there is one.
+    pub(crate) fn poll(&self, waker: &Waker) -> Option<Outcome> {
+        let mut state = lock(&self.state);
+        let outcome = state.outcome.take();
+        if outcome.is_none() {
+            state.waker = Some(waker.clone());
+        }
+        outcome
+    }
+}
+
+/// The outcomes of a map or queue, in the order in which they came.
+#[derive(Debug, Default)]
+pub(crate) struct Collector {
+    state: Mutex<CollectorState>,
+    more: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct CollectorState {
+    outcomes: VecDeque<(u64, Outcome)>,
+    waits: bool,
+}
+
+impl Collector {
+    fn complete(&self, index: u64, outcome: Outcome) {
+        let mut state = lock(&self.state);
+        state.outcomes.push_back((index, outcome));
+        let waits = std::mem::take(&mut state.waits);
+        drop(state);
+        if waits {
+            self.more.notify_all();
+        }
+    }
+
+    /// Moves everything that has come to `into`, waiting until `deadline` for the first. Answers
+    /// whether there was anything.
+    pub(crate) fn take(&self, into: &mut VecDeque<(u64, Outcome)>, deadline: Deadline) -> bool {
+        let mut state = lock(&self.state);
+        loop {
+            if !state.outcomes.is_empty() {
+                into.append(&mut state.outcomes);
+                return true;
+            }
+            state.waits = true;
+            match wait(&self.more, state, deadline) {
+                Some(woken) => state = woken,
+                None => return false,
+            }
+        }
+    }
+
+    /// Outcomes that have come and were not taken.
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.state).outcomes.len()
+    }
+}
+
+/// Locks; a panic of another holder leaves these states whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until woken, or answers `None` at `deadline`.
+pub(crate) fn wait<'a, T>(
+    condition: &Condvar,
+    guard: MutexGuard<'a, T>,
+    deadline: Deadline,
+) -> Option<MutexGuard<'a, T>> {
+    match deadline.remaining() {
+        None => Some(
+            condition
+                .wait(guard)
+                .unwrap_or_else(PoisonError::into_inner),
+        ),
+        Some(Duration::ZERO) => None,
+        Some(left) => {
+            let woken = condition.wait_timeout(guard, left);
+            Some(woken.unwrap_or_else(PoisonError::into_inner).0)
+        }
+    }
+}
+
+/// How long ago, never negative.
+pub(crate) fn between(from: Instant, to: Instant) -> Duration {
+    to.saturating_duration_since(from)
+}

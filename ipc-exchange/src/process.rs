@@ -1,0 +1,282 @@
+//! A child process that ends when its owner lets go of it.
+
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ipc_core::{ChildProcess, Deadline};
+use ipc_dispatch::{Context, Registry, SourceId};
+use ipc_marshal::RecvError;
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+
+use crate::Exit;
+use crate::launch::{Control, Launched};
+use crate::outcome::lock;
+use crate::wire::FromWorker;
+
+/// A process that runs a program.
+///
+/// Dropping it kills the process, and what it has started, if it has not ended; it never leaves a
+/// zombie and never waits. When this process dies, however it dies, the child ends within a second.
+#[derive(Debug)]
+pub struct Process {
+    pid: u32,
+    /// Its end tells that the process has ended.
+    control: Mutex<Option<Control>>,
+    refused: Mutex<Option<String>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+enum State {
+    Running {
+        child: ChildProcess,
+        /// Whether a selector will reap it.
+        is_watched: bool,
+    },
+    Exited(Exit),
+}
+
+impl Process {
+    pub(crate) fn new(launched: Launched) -> Self {
+        Self {
+            pid: launched.child.id(),
+            control: Mutex::new(Some(launched.control)),
+            refused: Mutex::new(None),
+            state: Arc::new(Mutex::new(State::Running {
+                child: launched.child,
+                is_watched: false,
+            })),
+        }
+    }
+
+    /// Its process id; after its end it may be another process's.
+    pub fn id(&self) -> u32 {
+        self.pid
+    }
+
+    /// Asks it to end, by SIGTERM to it and what it has started.
+    ///
+    /// # Errors
+    ///
+    /// What the system says. A process that has ended is no error.
+    pub fn terminate(&self) -> io::Result<()> {
+        self.signal(Signal::SIGTERM)
+    }
+
+    /// Ends it and what it has started, by SIGKILL.
+    ///
+    /// # Errors
+    ///
+    /// What the system says. A process that has ended is no error.
+    pub fn kill(&self) -> io::Result<()> {
+        self.signal(Signal::SIGKILL)
+    }
+
+    /// How it ended, or `None` while it runs.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn try_wait(&self) -> io::Result<Option<Exit>> {
+        let mut state = lock(&self.state);
+        let State::Running { child, is_watched } = &mut *state else {
+            return Ok(state.exit());
+        };
+        if *is_watched {
+            return Ok(None);
+        }
+        let exit = child.try_wait()?.map(Exit::from);
+        if let Some(exit) = exit {
+            *state = State::Exited(exit);
+        }
+        Ok(exit)
+    }
+
+    /// Waits until it has ended. Its end, and nothing else, wakes the caller.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn wait(&self) -> io::Result<Exit> {
+        let waited = self.wait_by(Deadline::Never)?;
+        Ok(waited.unwrap_or(Exit::Unknown))
+    }
+
+    /// Waits until it has ended, for no longer than `timeout`: `None` if it still runs.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn wait_timeout(&self, timeout: Duration) -> io::Result<Option<Exit>> {
+        self.wait_by(Deadline::after(timeout))
+    }
+
+    /// [`wait_timeout`](Self::wait_timeout) until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn wait_deadline(&self, deadline: Instant) -> io::Result<Option<Exit>> {
+        self.wait_by(Deadline::At(deadline))
+    }
+
+    /// Runs `handler` once on a selector's thread when the process has ended. The selector reaps it:
+    /// until it has, [`try_wait`](Self::try_wait) answers `None`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Registry::on_child`]; [`NotFound`](io::ErrorKind::NotFound) when the end was told already,
+    /// by one of the waits.
+    pub fn on_exit<S, F>(&self, registry: &mut Registry<S>, handler: F) -> io::Result<SourceId>
+    where
+        S: 'static,
+        F: FnOnce(Exit, &mut Context<'_, S>) + 'static,
+    {
+        let shared = Arc::clone(&self.state);
+        // Held meanwhile: nobody else reaps it between the two.
+        let mut state = lock(&self.state);
+        if let Some(exit) = state.exit() {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("process {} has ended: {exit}", self.pid),
+            ));
+        }
+        let id = registry.on_child(self.pid, move |status, ctx| {
+            let mut state = lock(&shared);
+            let exit = match (status, state.exit()) {
+                (Ok(status), _) => Exit::from(status),
+                (Err(_), Some(exit)) => exit,
+                (Err(_), None) => Exit::Unknown,
+            };
+            *state = State::Exited(exit);
+            drop(state);
+            handler(exit, ctx);
+        })?;
+        if let State::Running { is_watched, .. } = &mut *state {
+            *is_watched = true;
+        }
+        Ok(id)
+    }
+
+    /// Why the process refused to work, if it told: another registry or version, or an argument that
+    /// it could not read. Known once it has ended and was waited for.
+    pub fn refused(&self) -> Option<String> {
+        self.read_control(Deadline::Now);
+        lock(&self.refused).clone()
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        let state = lock(&self.state);
+        if state.exit().is_some() {
+            return Ok(());
+        }
+        // Not reaped, and the lock keeps it so: the number is its own.
+        match killpg(group(self.pid), signal) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn wait_by(&self, deadline: Deadline) -> io::Result<Option<Exit>> {
+        if let Some(exit) = lock(&self.state).exit() {
+            return Ok(Some(exit));
+        }
+        if !self.read_control(deadline) {
+            return self.try_wait();
+        }
+        // Its descriptors are closed: it is ending, and this wait is short. It does not reap, so that
+        // the lock is not held meanwhile.
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        loop {
+            match waitid(Id::Pid(group(self.pid)), flags) {
+                Err(Errno::EINTR) => {}
+                // Reaped by a selector.
+                Ok(_) | Err(Errno::ECHILD) => break,
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        let mut state = lock(&self.state);
+        if let State::Running { child, .. } = &mut *state {
+            let exit = child.wait().map_or(Exit::Unknown, Exit::from);
+            *state = State::Exited(exit);
+        }
+        Ok(state.exit())
+    }
+
+    /// Reads the control channel to its end; answers whether the end came before `deadline`.
+    fn read_control(&self, deadline: Deadline) -> bool {
+        let mut guard = lock(&self.control);
+        let Some(control) = guard.as_mut() else {
+            return true;
+        };
+        loop {
+            let message = match deadline {
+                Deadline::Never => control.recv(),
+                Deadline::At(instant) => control.recv_deadline(instant),
+                Deadline::Now => control.recv_timeout(Duration::ZERO),
+            };
+            match message {
+                Ok(FromWorker::Refused(reason)) => *lock(&self.refused) = Some(reason),
+                Ok(_) => {}
+                Err(RecvError::Timeout) => return false,
+                Err(_) => return true,
+            }
+        }
+    }
+}
+
+impl State {
+    fn exit(&self) -> Option<Exit> {
+        match self {
+            Self::Exited(exit) => Some(*exit),
+            Self::Running { .. } => None,
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // An error means that it has just ended.
+        let _ = self.signal(Signal::SIGKILL);
+        let mut state = lock(&self.state);
+        if let State::Running {
+            child,
+            is_watched: false,
+        } = &mut *state
+            && let Ok(None) = child.try_wait()
+        {
+            reap(Arc::clone(&self.state));
+        }
+    }
+}
+
+/// Has a thread wait for a killed child, so that whoever dropped it need not.
+fn reap(state: Arc<Mutex<State>>) {
+    static REAPER: OnceLock<Option<mpsc::Sender<Arc<Mutex<State>>>>> = OnceLock::new();
+    let reaper = REAPER.get_or_init(|| {
+        let (killed, waiting) = mpsc::channel::<Arc<Mutex<State>>>();
+        let thread = thread::Builder::new().name("ipc-reaper".into());
+        let spawned = thread.spawn(move || {
+            for state in waiting {
+                if let State::Running { child, .. } = &mut *lock(&state) {
+                    // An error means that somebody else has reaped it.
+                    let _ = child.wait();
+                }
+            }
+        });
+        spawned.ok().map(|_| killed)
+    });
+    if let Some(reaper) = reaper {
+        // The receiver lives as long as the process.
+        let _ = reaper.send(state);
+    }
+}
+
+fn group(pid: u32) -> Pid {
+    Pid::from_raw(i32::try_from(pid).expect("the system's process ids fit"))
+}

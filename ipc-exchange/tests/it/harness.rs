@@ -1,0 +1,144 @@
+//! A test runner that takes the usual arguments, with a watchdog, and checks for what is left over.
+
+use std::collections::HashSet;
+use std::fs;
+use std::panic::catch_unwind;
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub(crate) type Test = (&'static str, fn());
+
+/// Names tests by their functions.
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        pub(crate) const TESTS: &[$crate::harness::Test] =
+            &[$((concat!(module_path!(), "::", stringify!($name)), $name)),*];
+    };
+}
+pub(crate) use tests;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub(crate) fn run(groups: &[&[Test]]) -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    let filters: Vec<_> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
+    let wanted = |name: &str| {
+        filters.is_empty()
+            || filters.iter().any(|filter| match has("--exact") {
+                true => name == *filter,
+                false => name.contains(*filter),
+            })
+    };
+    let tests: Vec<Test> = groups.iter().copied().flatten().copied().collect();
+    let tests: Vec<_> = tests.iter().filter(|(name, _)| wanted(name)).collect();
+    if has("--list") {
+        for (name, _) in &tests {
+            println!("{name}: test");
+        }
+        return ExitCode::SUCCESS;
+    }
+    println!("\nrunning {} tests", tests.len());
+    let mut failed = Vec::new();
+    for (name, test) in &tests {
+        let started = Instant::now();
+        let passed = one(*test);
+        let verdict = if passed { "ok" } else { "FAILED" };
+        println!("test {name} ... {verdict} ({:.0?})", started.elapsed());
+        if !passed {
+            failed.push(*name);
+        }
+    }
+    let passed = tests.len() - failed.len();
+    let verdict = if failed.is_empty() { "ok" } else { "FAILED" };
+    println!(
+        "\ntest result: {verdict}. {passed} passed; {} failed",
+        failed.len()
+    );
+    ExitCode::from(u8::from(!failed.is_empty()))
+}
+
+/// Runs a test under the watchdog; a hang ends the whole run.
+fn one(test: fn()) -> bool {
+    let before = descriptors();
+    let (done, finished) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        let result = catch_unwind(test);
+        let _ = done.send(());
+        result.is_ok()
+    });
+    if finished.recv_timeout(LIMIT).is_err() {
+        println!("still running after {LIMIT:?}");
+        std::process::exit(101);
+    }
+    if !thread.join().unwrap_or(false) {
+        return false;
+    }
+    let mut clean = true;
+    // What was let go of without waiting takes a moment.
+    if !eventually(|| children().is_empty()) {
+        println!("children left: {:?}", children());
+        clean = false;
+    }
+    if !eventually(|| descriptors().len() <= before.len()) {
+        let new: Vec<_> = descriptors().difference(&before).cloned().collect();
+        println!("descriptors left: {new:?}");
+        clean = false;
+    }
+    clean
+}
+
+/// Waits up to five seconds for something that no event tells of.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what other processes do can only be asked for"
+)]
+pub(crate) fn eventually(condition: impl Fn() -> bool) -> bool {
+    let until = Instant::now() + Duration::from_secs(5);
+    while !condition() {
+        if Instant::now() > until {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    true
+}
+
+/// This process's children, zombies included.
+pub(crate) fn children() -> Vec<u32> {
+    let mut pids = Vec::new();
+    for task in fs::read_dir("/proc/self/task").unwrap() {
+        let path = task.unwrap().path().join("children");
+        let listed = fs::read_to_string(path).unwrap_or_default();
+        pids.extend(
+            listed
+                .split_whitespace()
+                .map(|pid| pid.parse::<u32>().unwrap()),
+        );
+    }
+    pids
+}
+
+/// Whether a process exists and is no zombie.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    let state = stat.rsplit(')').next().unwrap().trim().chars().next();
+    state != Some('Z')
+}
+
+fn descriptors() -> HashSet<String> {
+    let found = ipc_core::descriptors().unwrap();
+    found
+        .iter()
+        .map(|fd| format!("{} {:?}", fd.number, fd.target))
+        .collect()
+}
+
+pub(crate) fn kill(pid: u32, signal: nix::sys::signal::Signal) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+    nix::sys::signal::kill(pid, signal).unwrap();
+}

@@ -1,0 +1,183 @@
+//! The functions that the tests' workers run.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ipc_exchange::{Exchange, current, init as exchange_init, registry};
+use ipc_marshal::Duct;
+
+pub(crate) fn init() {
+    exchange_init(registry![
+        square, pid, pause, spin, die, mark, fail, panics, big, nested, orphan, grandchild,
+        cooperate, huge, echo, quits, deaf, attempt, double,
+    ]);
+}
+
+pub(crate) fn square(x: u64) -> u64 {
+    x * x
+}
+
+pub(crate) fn double(x: u64) -> u64 {
+    2 * x
+}
+
+pub(crate) fn pid(_: ()) -> u32 {
+    process::id()
+}
+
+/// Takes its time and answers with its process id.
+#[expect(clippy::disallowed_methods, reason = "a task that takes time")]
+pub(crate) fn pause(ms: u64) -> u32 {
+    thread::sleep(Duration::from_millis(ms));
+    process::id()
+}
+
+/// Computes until it is killed.
+pub(crate) fn spin(path: Option<PathBuf>) {
+    if let Some(path) = path {
+        fs::write(path, process::id().to_string()).unwrap();
+    }
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
+/// Ends its own process.
+pub(crate) fn die(how: String) -> u64 {
+    match how.as_str() {
+        "kill" => crate::harness::kill(process::id(), nix::sys::signal::Signal::SIGKILL),
+        "abort" => process::abort(),
+        "exit" => process::exit(3),
+        "overflow" => return deep(0),
+        _ => {}
+    }
+    0
+}
+
+#[expect(unconditional_recursion, reason = "it overflows its stack")]
+fn deep(x: u64) -> u64 {
+    let page = std::hint::black_box([x; 512]);
+    deep(page[3] + 1) + page[7]
+}
+
+/// Leaves a file as a trace.
+pub(crate) fn mark(path: PathBuf) -> u32 {
+    fs::write(path, "").unwrap();
+    process::id()
+}
+
+pub(crate) fn fail(path: PathBuf) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| error.to_string())
+}
+
+pub(crate) fn panics(text: String) -> u64 {
+    if text.is_empty() {
+        std::panic::panic_any(7_u8);
+    }
+    panic!("{text}");
+}
+
+pub(crate) fn big(bytes: Vec<u8>) -> usize {
+    bytes.len()
+}
+
+/// A result that cannot be encoded: a map whose length is not known.
+pub(crate) fn huge(_: ()) -> Broken {
+    Broken
+}
+
+/// Serialises with an error.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct Broken;
+
+impl serde::Serialize for Broken {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("it is broken"))
+    }
+}
+
+/// An exchange within a task; answers the workers' process ids.
+pub(crate) fn nested(depth: u32) -> Vec<u32> {
+    let exchange = Exchange::new(2).unwrap();
+    let mut pids = vec![process::id()];
+    if depth == 0 {
+        pids.push(exchange.submit(pid, ()).unwrap().wait().unwrap());
+    } else {
+        pids.extend(exchange.submit(nested, depth - 1).unwrap().wait().unwrap());
+    }
+    exchange.finish();
+    pids
+}
+
+/// A parent with busy workers: writes down its own and their process ids, and waits to be killed.
+pub(crate) fn orphan(path: PathBuf) -> u64 {
+    let exchange = Exchange::new(2).unwrap();
+    let folder = path.parent().unwrap().to_owned();
+    let busy: Vec<_> = (0..2)
+        .map(|n| {
+            exchange
+                .submit(spin, Some(folder.join(format!("spin{n}"))))
+                .unwrap()
+        })
+        .collect();
+    let told =
+        |n: u32| fs::read_to_string(folder.join(format!("spin{n}"))).is_ok_and(|s| !s.is_empty());
+    assert!(crate::harness::eventually(|| told(0) && told(1)));
+    fs::write(&path, process::id().to_string()).unwrap();
+    for handle in busy {
+        drop(handle.wait());
+    }
+    0
+}
+
+/// Starts a process of its own and then computes until it is killed.
+#[expect(clippy::zombie_processes, reason = "it is killed before it could wait")]
+pub(crate) fn grandchild(path: PathBuf) {
+    let child = process::Command::new("sleep").arg("1000").spawn().unwrap();
+    fs::write(path, child.id().to_string()).unwrap();
+    spin(None);
+}
+
+/// Runs until it is asked to stop.
+pub(crate) fn cooperate(path: PathBuf) -> bool {
+    fs::write(path, process::id().to_string()).unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < until {
+        if current().is_some_and(|task| task.is_cancelled()) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Dies on its first attempts and then answers which one this is.
+pub(crate) fn attempt(deaths: u32) -> u32 {
+    let attempt = current().unwrap().attempt();
+    if attempt <= deaths {
+        process::abort();
+    }
+    attempt
+}
+
+/// A program that sends back what it gets, with a prefix.
+pub(crate) fn echo(mut duct: Duct<String, String>, prefix: String) {
+    while let Ok(text) = duct.recv() {
+        if duct.send(format!("{prefix}{text}")).is_err() {
+            break;
+        }
+    }
+}
+
+/// A program that ends at once with a code.
+pub(crate) fn quits(_: Duct<(), ()>, code: i32) {
+    process::exit(code);
+}
+
+/// A program that never looks at its duct.
+pub(crate) fn deaf(mut duct: Duct<u32, ()>, _: ()) {
+    duct.send(process::id()).unwrap();
+    spin(None);
+}
