@@ -9,7 +9,12 @@ use std::ops::Range;
 use ipc_exchange::{init, pmap, registry};
 
 fn primes(range: Range<u32>) -> usize {
-    let is_prime = |n: &u32| *n > 1 && (2..).take_while(|d| d * d <= *n).all(|d| n % d != 0);
+    let is_prime = |n: &u32| {
+        *n > 1
+            && (2..)
+                .take_while(|d| d * d <= *n)
+                .all(|d| !n.is_multiple_of(d))
+    };
     range.filter(is_prime).count()
 }
 

@@ -1,8 +1,6 @@
 //! Workers under the standard test harness: a binary of its own, because it proves that one without
 //! a `main` can have them.
 
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
-
 use ipc_exchange::{Exchange, init_in_test, registry};
 
 fn square(x: u64) -> u64 {
