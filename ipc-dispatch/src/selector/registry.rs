@@ -15,6 +15,7 @@ use super::handlers::Handler;
 use super::slots::{Slots, State};
 use super::{Context, Event, Key, Metrics, PanicPolicy, SelectorOptions, SourceId};
 use crate::driver::Driver;
+use crate::executor::Executor;
 use crate::poster::{Poster, Shared};
 use crate::process::Signals;
 use crate::scheduler::{AlarmId, Lane, Scheduler};
@@ -23,10 +24,10 @@ use crate::{Interest, Next, Outcome, Source, Trigger};
 type Ring<S> = Box<dyn FnMut(&mut Context<'_, S>) -> Next>;
 
 /// An alarm inside: its answer is already in its general form.
-pub(super) struct Alarm<S> {
+pub(crate) struct Alarm<S> {
     pub(super) ring: Ring<S>,
     /// Whether it leaves the loop free to end.
-    pub(super) background: bool,
+    pub(crate) background: bool,
 }
 
 /// A task that stays on the loop's thread.
@@ -41,7 +42,7 @@ type PanicHook<S> = Box<dyn FnMut(Box<dyn Any + Send>, &mut S)>;
 /// A selector and the [`Context`] of a handler both give access to it, so its methods are written
 /// `selector.add(..)` and `ctx.add(..)`.
 pub struct Registry<S> {
-    pub(super) options: SelectorOptions,
+    pub(crate) options: SelectorOptions,
     pub(super) driver: Driver,
     pub(crate) shared: Arc<Shared<S>>,
     pub(super) slots: Slots<S>,
@@ -53,8 +54,8 @@ pub struct Registry<S> {
     pub(super) ready: VecDeque<SourceId>,
     /// What is ready without asking the system, for the next turn.
     pub(super) hot: Vec<SourceId>,
-    pub(super) alarms: Scheduler<Alarm<S>>,
-    pub(super) background_alarms: usize,
+    pub(crate) alarms: Scheduler<Alarm<S>>,
+    pub(crate) background_alarms: usize,
     pub(super) deferred: VecDeque<Local<S>>,
     pub(super) idle: VecDeque<Local<S>>,
     /// How many sources keep the loop running.
@@ -68,6 +69,7 @@ pub struct Registry<S> {
     pub(super) embedded: bool,
     pub(super) metrics: Metrics,
     pub(crate) signals: Signals<S>,
+    pub(crate) executor: Executor,
     pub(super) error_hook: Option<ErrorHook<S>>,
     pub(super) panic_hook: Option<PanicHook<S>>,
     /// What the hooks are to be told when the state can be borrowed.
@@ -110,6 +112,7 @@ impl<S: 'static> Registry<S> {
             embedded: false,
             metrics: Metrics::default(),
             signals: Signals::new(),
+            executor: Executor::new(),
             error_hook: None,
             panic_hook: None,
             errors: Vec::new(),
@@ -552,6 +555,7 @@ impl<S: 'static> Registry<S> {
             && self.alarms.len() == self.background_alarms
             && self.ready.is_empty()
             && self.hot.is_empty()
+            && self.executor.is_empty()
             && self.deferred.is_empty()
             && self.idle.is_empty()
             && self.shared.is_empty()
@@ -571,7 +575,10 @@ where
 
 impl<S> Drop for Registry<S> {
     fn drop(&mut self) {
+        self.executor.close(&self.shared);
         self.shared.close();
+        // What was woken from elsewhere between the two.
+        self.executor.close(&self.shared);
         // Sources leave the driver's list before their descriptors close: a duplicate of one in
         // another process would otherwise keep it there. The list itself goes now.
     }
