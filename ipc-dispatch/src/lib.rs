@@ -12,8 +12,10 @@ mod poster;
 mod process;
 mod scheduler;
 mod selector;
+mod server;
 mod simulation;
 mod source;
+mod stream;
 mod sys;
 
 pub use control::{Control, Missed, Next, Outcome};
@@ -28,5 +30,7 @@ pub use scheduler::{AlarmId, Fired, Lane, Scheduler};
 pub use selector::{
     Context, Event, Exit, Key, Metrics, PanicPolicy, Registry, Selector, SelectorOptions, SourceId,
 };
+pub use server::{Server, ServerOptions};
 pub use simulation::{Scripted, Simulation, Step};
 pub use source::{Descriptor, Interest, Source, Trigger};
+pub use stream::{Stream, StreamOptions};

@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::alarms::Alarm;
 use super::entry::AnyEntry;
-use super::registry::Alarm;
 use super::slots::State;
 use super::{Context, Event, Registry, SelectorOptions, SourceId};
 use crate::driver::Driver;
