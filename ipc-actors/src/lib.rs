@@ -1,8 +1,43 @@
 //! Supervised actors in processes, threads and on the loop, behind one trait.
 
+mod actor;
+mod arbiter;
+mod cell;
+mod command;
+mod context;
+mod deferred;
+mod error;
+mod host;
+mod id;
+mod info;
+mod link;
+mod local;
+mod mailbox;
+mod message;
+mod proxy;
+mod spec;
+mod spin;
+mod state;
+mod status;
 mod supervision;
+mod wire;
 
+pub use actor::{Actor, Failure, Handler};
+pub use arbiter::{Arbiter, ArbiterLoop, ArbiterOptions, ArbiterThread, Spawning};
+pub use command::{Access, Commands};
+pub use context::Context;
+pub use deferred::Deferred;
+pub use error::{AskError, SendError, SpawnError};
+pub use host::host;
+pub use id::ActorId;
+pub use info::Info;
+pub use local::{arbiter, current_actor};
+pub use message::Message;
+pub use proxy::Proxy;
+pub use spec::{Placement, Spec};
+pub use state::State;
 pub use supervision::{
     Action, AutoShutdown, Backoff, ChildKey, ChildPolicy, Event, ExitReason, Intensity, Restart,
     Shutdown, Strategy, SuperviseError, Supervisor, SupervisorOptions,
 };
+pub use wire::{Boot, FromActor, ToActor};

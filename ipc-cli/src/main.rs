@@ -13,7 +13,5 @@ mod words;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // A worker process never comes back from here.
-    ipc_exchange::init(tasks::registry());
     run::run()
 }

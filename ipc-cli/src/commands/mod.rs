@@ -1,5 +1,4 @@
 //! One module a subcommand.
 
-pub(crate) mod map;
 pub(crate) mod peer;
 pub(crate) mod smoke;

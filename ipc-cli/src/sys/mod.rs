@@ -4,12 +4,9 @@
 //! when the program started. The standard library opens `/dev/null` in the place of a closed one
 //! before `main`, so that later nobody can tell, and results would vanish with a status of success.
 
-#![cfg_attr(
-    target_os = "linux",
-    expect(
-        unsafe_code,
-        reason = "a function that runs before main is placed by a linker section"
-    )
+#![expect(
+    unsafe_code,
+    reason = "a function that runs before main is placed by a linker section"
 )]
 
 #[cfg(target_os = "linux")]

@@ -1,9 +1,5 @@
 //! Tests of the command and of the workspace's own rules.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and says why it skips something"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod command_line;
 mod map;

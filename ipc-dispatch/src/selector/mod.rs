@@ -1,6 +1,5 @@
 //! Waiting on many sources and running their handlers.
 
-mod alarms;
 mod context;
 mod entry;
 mod handlers;

@@ -26,8 +26,6 @@ pub(super) struct Slot<S> {
     /// Whether it keeps the loop running, and whether it may.
     pub(super) counted: bool,
     pub(super) background: bool,
-    /// Whether its handlers are to wait.
-    pub(super) paused: bool,
     /// What is waiting in the ready list, so that it stands there once.
     pub(super) ready: Event,
 }
@@ -73,7 +71,6 @@ impl<S> Slots<S> {
             polled: false,
             counted: false,
             background: false,
-            paused: false,
             ready: Event::NONE,
         });
         SourceId {
@@ -117,7 +114,6 @@ impl<S> Slots<S> {
         slot.polled = false;
         slot.counted = false;
         slot.background = false;
-        slot.paused = false;
         slot.ready = Event::NONE;
         self.live -= 1;
         if let Some(generation) = slot.generation.checked_add(1) {

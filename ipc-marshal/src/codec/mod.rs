@@ -3,7 +3,7 @@
 mod any;
 #[cfg(feature = "bincode")]
 mod bincode;
-#[cfg(feature = "postcard")]
+#[cfg(any(feature = "bincode", feature = "postcard"))]
 mod guard;
 #[cfg(feature = "json")]
 mod json;

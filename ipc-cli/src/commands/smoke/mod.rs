@@ -3,7 +3,6 @@
 mod check;
 mod core;
 mod dispatch;
-mod exchange;
 mod marshal;
 mod other;
 mod report;

@@ -1,0 +1,227 @@
+//! The arbiter as others see it.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ipc_dispatch::Poster;
+
+use super::slot::Seed;
+use super::tree::Tree;
+use crate::deferred::{Resolver, deferred};
+use crate::local::LoopShared;
+use crate::{Actor, ActorId, Deferred, ExitReason, Proxy, SpawnError, Spec};
+
+/// Reaches an arbiter from any thread of its process. Cheap to clone; does not keep it running.
+#[derive(Clone)]
+pub struct Arbiter {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub(super) poster: Poster<Tree>,
+    pub(super) home: Arc<LoopShared>,
+    names: Mutex<HashMap<Arc<str>, Named>>,
+}
+
+struct Named {
+    id: ActorId,
+    /// A `Proxy<A>` for the actor's type.
+    proxy: Box<dyn Any + Send>,
+}
+
+pub(super) type SpawnResolver<A> = Resolver<Proxy<A>, SpawnError>;
+
+/// An actor that is being spawned: its id is known, its proxy comes when it has started.
+#[must_use = "the actor may fail to start"]
+pub struct Spawning<A: Actor> {
+    id: ActorId,
+    proxy: Deferred<Proxy<A>, SpawnError>,
+}
+
+impl Shared {
+    pub(super) fn new(poster: Poster<Tree>) -> Self {
+        let home = Arc::new(LoopShared::new(poster.clone()));
+        Self {
+            poster,
+            home,
+            names: Mutex::new(HashMap::new()),
+        }
+    }
+
+    fn names(&self) -> MutexGuard<'_, HashMap<Arc<str>, Named>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn forget(&self, name: &str, id: ActorId) {
+        let mut names = self.names();
+        if names.get(name).is_some_and(|named| named.id == id) {
+            names.remove(name);
+        }
+    }
+}
+
+impl Arbiter {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Spawns an actor under the arbiter, which restarts it as its policy says. The id is known at
+    /// once; the proxy comes when `init` and `start` are done, and until the actor is forgotten its
+    /// name is taken.
+    pub fn spawn<A: Actor>(&self, spec: Spec<A>) -> Spawning<A> {
+        let id = ActorId::next();
+        let name: Arc<str> = match &spec.name {
+            Some(name) => Arc::from(name.as_str()),
+            None => Arc::from(format!("{}-{id}", A::NAME)),
+        };
+        let seed = Seed::new(id, Arc::clone(&name), spec, self.clone());
+        let named = Named {
+            id,
+            proxy: Box::new(seed.proxy()),
+        };
+        {
+            let mut names = self.shared.names();
+            if names.contains_key(&name) {
+                let error = SpawnError::NameTaken(name.to_string());
+                return Spawning {
+                    id,
+                    proxy: Deferred::ready(Err(error)),
+                };
+            }
+            names.insert(Arc::clone(&name), named);
+        }
+        let (resolver, proxy) = deferred();
+        let posted = self
+            .shared
+            .poster
+            .post(move |ctx| Tree::add(ctx, seed.plant(resolver)));
+        if posted.is_err() {
+            self.shared.forget(&name, id);
+            return Spawning {
+                id,
+                proxy: Deferred::ready(Err(SpawnError::Disconnected)),
+            };
+        }
+        Spawning { id, proxy }
+    }
+
+    /// The actor of this name, if there is one and it is of this type.
+    #[must_use]
+    pub fn get_actor<A: Actor>(&self, name: &str) -> Option<Proxy<A>> {
+        self.shared
+            .names()
+            .get(name)?
+            .proxy
+            .downcast_ref::<Proxy<A>>()
+            .cloned()
+    }
+
+    /// The names of all actors, sorted.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self
+            .shared
+            .names()
+            .keys()
+            .map(|name| name.to_string())
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Ends an actor for good, as its policy says: it is asked, and killed when it takes too long.
+    /// Answers, when it is gone, why it ended; `None` if there is no such actor.
+    pub fn stop_actor(&self, id: ActorId) -> Deferred<Option<ExitReason>, SpawnError> {
+        let (resolver, gone) = deferred();
+        let posted = self
+            .shared
+            .poster
+            .post(move |ctx| Tree::stop_actor(ctx, id, resolver));
+        match posted {
+            Ok(()) => gone,
+            Err(_) => Deferred::ready(Err(SpawnError::Disconnected)),
+        }
+    }
+
+    /// Kills the present incarnation of an actor, which its supervisor treats as a failure. A process
+    /// is killed; a thread is abandoned: it goes on until its handler returns, and nothing it does
+    /// counts any more.
+    pub fn kill_actor(&self, id: ActorId) {
+        // An arbiter that is gone has taken its actors along.
+        let _ = self
+            .shared
+            .poster
+            .post(move |ctx| Tree::kill_actor(ctx, id));
+    }
+
+    /// Ends the arbiter: all actors are asked to stop, in reverse order. A second call kills them.
+    pub fn stop(&self) {
+        let _ = self.shared.poster.post(|ctx| Tree::stop(ctx, 0));
+    }
+}
+
+impl fmt::Debug for Arbiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arbiter")
+            .field("names", &self.names())
+            .finish()
+    }
+}
+
+impl<A: Actor> Spawning<A> {
+    /// The id the actor will have.
+    #[must_use]
+    pub fn id(&self) -> ActorId {
+        self.id
+    }
+
+    /// Waits until the actor has started. The start's own time-out ends the wait.
+    ///
+    /// # Errors
+    ///
+    /// Why it did not start.
+    pub fn wait(self) -> Result<Proxy<A>, SpawnError> {
+        self.proxy.wait()
+    }
+
+    /// Waits until the actor has started, for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// What is being waited for, when time is up.
+    pub fn wait_timeout(self, timeout: Duration) -> Result<Result<Proxy<A>, SpawnError>, Self> {
+        let id = self.id;
+        self.proxy
+            .wait_timeout(timeout)
+            .map_err(|proxy| Self { id, proxy })
+    }
+
+    /// Waits until the actor has started, until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// What is being waited for, when time is up.
+    pub fn wait_deadline(self, deadline: Instant) -> Result<Result<Proxy<A>, SpawnError>, Self> {
+        let id = self.id;
+        self.proxy
+            .wait_deadline(deadline)
+            .map_err(|proxy| Self { id, proxy })
+    }
+
+    /// The proxy to come, to be awaited or given a callback.
+    pub fn into_deferred(self) -> Deferred<Proxy<A>, SpawnError> {
+        self.proxy
+    }
+}
+
+impl<A: Actor> fmt::Debug for Spawning<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spawning")
+            .field("id", &self.id)
+            .field("proxy", &self.proxy)
+            .finish()
+    }
+}

@@ -1,0 +1,223 @@
+//! An incarnation in its own process.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ipc_dispatch::{AlarmId, Context, Control, Key};
+use ipc_exchange::{Exit, Program};
+use ipc_marshal::{Receiver, Sender};
+
+use super::slot::Health;
+use super::tree::{Told, Tree};
+use crate::link::{Link, Pending};
+use crate::wire::{Boot, FromActor, Report, ToActor};
+use crate::{Actor, ActorId, AskError, ExitReason, Spec, host};
+
+/// An incarnation in its own process.
+pub(super) struct Process {
+    child: ipc_exchange::Process,
+    sender: Sender<ToActor>,
+    is_ready: bool,
+    /// Why it was killed, if it was.
+    why: Option<ExitReason>,
+    /// The reason it gave itself.
+    last: Option<ExitReason>,
+    /// When it was last heard of.
+    seen: Instant,
+    /// For how long it had worked on one message when it last said so.
+    busy: Duration,
+    alarm: Option<AlarmId>,
+}
+
+/// Which incarnation of which actor a report is from.
+#[derive(Clone)]
+struct Origin {
+    id: ActorId,
+    incarnation: u32,
+    link: Arc<Link>,
+}
+
+impl Process {
+    /// Starts the process and takes it into the loop; what becomes of it is told to the tree.
+    pub(super) fn start<A: Actor>(
+        ctx: &mut Context<'_, Tree>,
+        link: &Arc<Link>,
+        spec: &Spec<A>,
+        incarnation: u32,
+    ) -> io::Result<Self> {
+        let boot = Boot {
+            id: link.id.to_u64(),
+            name: link.name.to_string(),
+            incarnation,
+            params: spec.params.clone(),
+            capacity: u32::try_from(spec.capacity).unwrap_or(u32::MAX),
+            requests_max: spec.requests_max,
+            cpu_bound: spec.cpu_bound,
+            beat_ms: beat(spec.timeout),
+        };
+        let program = Program::<ToActor, FromActor>::start(host::<A>, &boot);
+        let (duct, child) = program.map_err(io::Error::other)?.into_parts();
+        let (sender, receiver) = duct.split()?;
+        let origin = Origin {
+            id: link.id,
+            incarnation,
+            link: Arc::clone(link),
+        };
+        let key = ctx.add(receiver);
+        let reports = origin.clone();
+        ctx.on_message(key, move |_, message, ctx| match message {
+            Ok(FromActor(report)) => {
+                Self::take(ctx, &reports, report);
+                Control::Keep
+            }
+            // What it cannot say it cannot do; its exit tells the rest.
+            Err(_) => Control::Drop,
+        })?;
+        let watched = child.on_exit(ctx, move |exit, ctx| Self::exited(ctx, &origin, key, exit));
+        if watched.is_err() {
+            ctx.remove(key);
+        }
+        watched?;
+        let id = link.id;
+        let alarm = spec
+            .timeout
+            .map(|timeout| ctx.alarm(timeout, move |ctx| Tree::check_health(ctx, id, incarnation)));
+        Ok(Self {
+            child,
+            sender,
+            is_ready: false,
+            why: None,
+            last: None,
+            seen: Instant::now(),
+            busy: Duration::ZERO,
+            alarm,
+        })
+    }
+
+    /// Takes in one report.
+    fn take(ctx: &mut Context<'_, Tree>, origin: &Origin, report: Report) {
+        let now = ctx.now();
+        if let Some(process) = Tree::process(ctx, origin.id, origin.incarnation) {
+            process.seen = now;
+            match &report {
+                Report::Beat { busy_us, .. } => {
+                    process.busy = Duration::from_micros(busy_us.unwrap_or(0));
+                }
+                Report::Failed(reason) | Report::Ended(reason) => {
+                    process.last = Some(reason.clone());
+                }
+                _ => {}
+            }
+        }
+        match report {
+            Report::Ready => Tree::told(ctx, origin.id, origin.incarnation, Told::Started),
+            Report::Answer(request, answer) => match origin.link.take_pending(request) {
+                Some(Pending::Bytes(answered)) => {
+                    answered(
+                        answer
+                            .as_ref()
+                            .map(|block| &block.0[..])
+                            .map_err(AskError::clone),
+                    );
+                }
+                // Nobody waits, or the peer mixes things up: dropping it answers.
+                Some(Pending::Info(_)) | None => {}
+            },
+            Report::Info(request, info) => {
+                if let Some(Pending::Info(resolver)) = origin.link.take_pending(request) {
+                    resolver.resolve(Ok(*info));
+                }
+            }
+            Report::Beat { .. } => {
+                // A time-out that has passed is acted upon at once; the alarm stays as it is.
+                Tree::check_health(ctx, origin.id, origin.incarnation);
+            }
+            Report::Failed(_) | Report::Ended(_) => {}
+        }
+    }
+
+    /// The process is gone. What it said before is still in the socket and comes first.
+    fn exited(
+        ctx: &mut Context<'_, Tree>,
+        origin: &Origin,
+        key: Key<Receiver<FromActor>>,
+        exit: Exit,
+    ) {
+        if let Some(mut receiver) = ctx.remove(key) {
+            while let Ok(FromActor(report)) = receiver.try_recv() {
+                Self::take(ctx, origin, report);
+            }
+        }
+        let mut reason = reason_of(exit);
+        if let Some(process) = Tree::process(ctx, origin.id, origin.incarnation) {
+            let alarm = process.alarm.take();
+            if let Some(told) = process.why.take().or_else(|| process.last.clone()) {
+                reason = told;
+            }
+            if let Some(alarm) = alarm {
+                ctx.cancel(alarm);
+            }
+        }
+        Tree::told(ctx, origin.id, origin.incarnation, Told::Ended(reason));
+    }
+
+    /// It has said that it is ready.
+    pub(super) fn ready(&mut self, link: &Arc<Link>) {
+        self.is_ready = true;
+        link.connect(self.sender.clone());
+    }
+
+    /// Ends one that is not ready to be asked.
+    pub(super) fn close_unready(&mut self, reason: ExitReason) {
+        if !self.is_ready {
+            self.kill(reason);
+        }
+    }
+
+    pub(super) fn kill(&mut self, reason: ExitReason) {
+        self.why.get_or_insert(reason);
+        // The only error there can be is that it is gone, which is being told anyway.
+        let _ = self.child.kill();
+    }
+
+    /// Whether it said why it ends, with no message at hand.
+    pub(super) fn took_leave(&self) -> bool {
+        self.last
+            .as_ref()
+            .is_some_and(|last| !matches!(last, ExitReason::Panicked(_)))
+    }
+
+    /// Alive: it was heard of within the time-out. Making progress: it has not worked on one message
+    /// for longer than that. Before it is ready, its start time-out watches over it.
+    pub(super) fn health(&self, timeout: Duration, now: Instant) -> Option<Health> {
+        if !self.is_ready {
+            return Some(Health::Until(now + timeout));
+        }
+        if self.busy >= timeout || now.saturating_duration_since(self.seen) >= timeout {
+            return Some(Health::Stuck);
+        }
+        Some(Health::Until(self.seen.checked_add(timeout)?))
+    }
+}
+
+/// How often a process reports: ten times per time-out, so that a stuck one is found soon after.
+fn beat(timeout: Option<Duration>) -> u64 {
+    let tenth = timeout.map_or(u128::MAX, |timeout| timeout.as_millis() / 10);
+    u64::try_from(tenth.clamp(5, 10_000)).unwrap_or(10_000)
+}
+
+fn reason_of(exit: Exit) -> ExitReason {
+    match exit {
+        Exit::Code(0) => ExitReason::Normal,
+        Exit::Code(status) => ExitReason::Exited(status),
+        Exit::Signal {
+            signal,
+            core_dumped,
+        } => ExitReason::Signalled {
+            signal,
+            core: core_dumped,
+        },
+        Exit::Unknown => ExitReason::LinkLost,
+    }
+}

@@ -1,0 +1,376 @@
+//! An actor as its supervisor sees it: its specification and its present incarnation.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use ipc_dispatch::Context as LoopContext;
+
+use super::handle::{Arbiter, SpawnResolver};
+use super::process::Process;
+use super::tree::{Told, Tree};
+use crate::cell::{Cell, Turn};
+use crate::context::Core;
+use crate::link::Link;
+use crate::local::{LoopWake, set_arbiter};
+use crate::mailbox::{Control, Mailbox, Wake};
+use crate::proxy::Route;
+use crate::status::Status;
+use crate::wire::Order;
+use crate::{Actor, ActorId, ChildPolicy, ExitReason, Placement, Proxy, SpawnError, Spec, State};
+
+/// Messages an actor on the loop may handle before the others get their turn.
+const TURN_LEN: u64 = 1024;
+
+/// An actor of some type, as the tree keeps it.
+pub(super) trait AnySlot {
+    fn id(&self) -> ActorId;
+    fn policy(&self) -> ChildPolicy;
+    fn incarnation(&self) -> u32;
+    /// Begins the next incarnation. What has already come of it is the answer; else the tree is told
+    /// later.
+    fn start(&mut self, ctx: &mut LoopContext<'_, Tree>) -> Option<Told>;
+    /// Asks the incarnation to end. Answers how it ended if it already has.
+    fn stop(&mut self, reason: ExitReason) -> Option<ExitReason>;
+    /// Ends the incarnation without asking; likewise.
+    fn kill(&mut self, reason: ExitReason) -> Option<ExitReason>;
+    /// Lets an actor on the loop handle messages.
+    fn turn(&mut self) -> Turn;
+    /// The incarnation is up.
+    fn started(&mut self);
+    /// The incarnation is gone: gives up what belonged to it.
+    fn ended(&mut self);
+    /// Says how the spawn went, once.
+    fn spawned(&mut self, result: Result<(), SpawnError>);
+    /// The actor will not come back.
+    fn close(&mut self);
+    /// When the incarnation must have shown life again, if it is watched.
+    fn health(&self, now: Instant) -> Option<Health>;
+    /// The process of the incarnation, if it has one.
+    fn process(&mut self) -> Option<&mut Process>;
+}
+
+/// What is known of an incarnation's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    /// Look again at this time.
+    Until(Instant),
+    Stuck,
+}
+
+enum Running<A: Actor> {
+    Down,
+    Local(Box<Cell<A>>),
+    Thread(JoinHandle<()>),
+    Process(Box<Process>),
+}
+
+/// An actor as its supervisor sees it.
+pub(super) struct Slot<A: Actor> {
+    id: ActorId,
+    name: Arc<str>,
+    spec: Spec<A>,
+    arbiter: Arbiter,
+    route: Route<A>,
+    status: Arc<Status>,
+    running: Running<A>,
+    resolver: Option<SpawnResolver<A>>,
+    starts: u32,
+}
+
+/// What a slot is made from, on its way to the loop.
+pub(super) struct Seed<A: Actor> {
+    id: ActorId,
+    name: Arc<str>,
+    spec: Spec<A>,
+    arbiter: Arbiter,
+    route: Route<A>,
+    status: Arc<Status>,
+}
+
+impl<A: Actor> Seed<A> {
+    pub(super) fn new(id: ActorId, name: Arc<str>, spec: Spec<A>, arbiter: Arbiter) -> Self {
+        let status = Arc::new(Status::new());
+        let (label, watched) = (Arc::clone(&name), Arc::clone(&status));
+        let home = Arc::clone(&arbiter.shared.home);
+        let route = match spec.placement {
+            Placement::Local => {
+                let wake = Wake::Loop(LoopWake { shared: home, id });
+                Route::Here(Arc::new(Mailbox::new(
+                    id,
+                    label,
+                    spec.capacity,
+                    wake,
+                    watched,
+                )))
+            }
+            Placement::Thread => {
+                let mailbox = Mailbox::new(id, label, spec.capacity, Wake::Thread, watched);
+                Route::Here(Arc::new(mailbox))
+            }
+            Placement::Process => {
+                let poster = arbiter.shared.poster.clone();
+                Route::Process(Arc::new(Link::new(
+                    id,
+                    label,
+                    spec.capacity,
+                    watched,
+                    home,
+                    poster,
+                )))
+            }
+        };
+        Self {
+            id,
+            name,
+            spec,
+            arbiter,
+            route,
+            status,
+        }
+    }
+
+    pub(super) fn proxy(&self) -> Proxy<A> {
+        Proxy::new(self.route.clone())
+    }
+
+    pub(super) fn plant(self, resolver: SpawnResolver<A>) -> Box<dyn AnySlot> {
+        let Self {
+            id,
+            name,
+            spec,
+            arbiter,
+            route,
+            status,
+        } = self;
+        let (running, resolver) = (Running::Down, Some(resolver));
+        Box::new(Slot {
+            id,
+            name,
+            spec,
+            arbiter,
+            route,
+            status,
+            running,
+            resolver,
+            starts: 0,
+        })
+    }
+}
+
+impl<A: Actor> Slot<A> {
+    fn proxy(&self) -> Proxy<A> {
+        Proxy::new(self.route.clone())
+    }
+
+    fn core(&self, mailbox: &Arc<Mailbox<A>>) -> Core<A> {
+        Core {
+            mailbox: Arc::clone(mailbox),
+            arbiter: Some(self.arbiter.clone()),
+            incarnation: self.incarnation(),
+            ended: None,
+            begun: 0,
+            pause_at: u64::MAX,
+            requests_max: self.spec.requests_max,
+            rest: None,
+        }
+    }
+
+    fn start_local(&mut self, mailbox: &Arc<Mailbox<A>>) -> Told {
+        match Cell::start(self.spec.params.clone(), self.core(mailbox)) {
+            Ok(cell) => {
+                self.running = Running::Local(Box::new(cell));
+                // What came while it was down waits for it.
+                self.arbiter.shared.home.push(self.id);
+                Told::Started
+            }
+            Err(reason) => Told::Failed(reason),
+        }
+    }
+
+    fn start_thread(&mut self, mailbox: &Arc<Mailbox<A>>) -> Option<Told> {
+        let core = self.core(mailbox);
+        let (arbiter, params) = (self.arbiter.clone(), self.spec.params.clone());
+        let (id, incarnation) = (self.id, self.incarnation());
+        let thread = thread::Builder::new()
+            .name(self.name.to_string())
+            .spawn(move || {
+                set_arbiter(Some(arbiter.clone()));
+                let tell = |told| {
+                    // Without an arbiter nobody needs to know.
+                    drop(arbiter.shared.poster.post(move |ctx| {
+                        Tree::told(ctx, id, incarnation, told);
+                    }));
+                };
+                match Cell::start(params, core) {
+                    Ok(cell) => {
+                        tell(Told::Started);
+                        tell(Told::Ended(live(cell)));
+                    }
+                    Err(reason) => tell(Told::Failed(reason)),
+                }
+            });
+        match thread {
+            Ok(thread) => {
+                self.running = Running::Thread(thread);
+                None
+            }
+            Err(error) => Some(Told::Failed(ExitReason::StartFailed(error.to_string()))),
+        }
+    }
+}
+
+/// The life of an actor in a thread.
+fn live<A: Actor>(mut cell: Cell<A>) -> ExitReason {
+    loop {
+        match cell.turn(u64::MAX) {
+            Turn::Idle => cell.sleep(),
+            Turn::More => {}
+            Turn::Ended(reason) => return cell.finish(reason),
+        }
+    }
+}
+
+impl<A: Actor> AnySlot for Slot<A> {
+    fn id(&self) -> ActorId {
+        self.id
+    }
+
+    fn policy(&self) -> ChildPolicy {
+        self.spec.policy
+    }
+
+    fn incarnation(&self) -> u32 {
+        self.starts.saturating_sub(1)
+    }
+
+    fn start(&mut self, ctx: &mut LoopContext<'_, Tree>) -> Option<Told> {
+        self.starts += 1;
+        self.status.set_incarnation(self.incarnation());
+        self.status.set_state(State::Starting);
+        match self.route.clone() {
+            Route::Here(mailbox) if self.spec.placement == Placement::Local => {
+                Some(self.start_local(&mailbox))
+            }
+            Route::Here(mailbox) => self.start_thread(&mailbox),
+            Route::Process(link) => {
+                match Process::start::<A>(ctx, &link, &self.spec, self.incarnation()) {
+                    Ok(process) => {
+                        self.running = Running::Process(Box::new(process));
+                        None
+                    }
+                    Err(error) => Some(Told::Failed(ExitReason::StartFailed(error.to_string()))),
+                }
+            }
+        }
+    }
+
+    fn stop(&mut self, reason: ExitReason) -> Option<ExitReason> {
+        self.status.set_state(State::Stopping);
+        match (&mut self.running, &self.route) {
+            (Running::Local(_), _) => {
+                let Running::Local(cell) = std::mem::replace(&mut self.running, Running::Down)
+                else {
+                    return None;
+                };
+                Some(cell.finish(reason))
+            }
+            (Running::Thread(_), Route::Here(mailbox)) => {
+                mailbox.control(Control::Stop(reason));
+                None
+            }
+            (Running::Process(process), Route::Process(link)) => {
+                if !link.order(Order::Stop(reason.clone())) {
+                    // One that is ready but reads nothing has until its shutdown time-out.
+                    process.close_unready(reason);
+                }
+                None
+            }
+            _ => Some(reason),
+        }
+    }
+
+    fn kill(&mut self, reason: ExitReason) -> Option<ExitReason> {
+        self.status.set_state(State::Terminated);
+        match &mut self.running {
+            Running::Process(process) => {
+                process.kill(reason);
+                None
+            }
+            Running::Local(_) | Running::Thread(_) | Running::Down => {
+                // A thread goes on until its handler returns; the number tells it that it is over.
+                self.starts += 1;
+                self.status.set_incarnation(self.incarnation());
+                self.running = Running::Down;
+                Some(reason)
+            }
+        }
+    }
+
+    fn turn(&mut self) -> Turn {
+        match &mut self.running {
+            Running::Local(cell) => match cell.turn(TURN_LEN) {
+                Turn::Ended(reason) => match std::mem::replace(&mut self.running, Running::Down) {
+                    Running::Local(cell) => Turn::Ended(cell.finish(reason)),
+                    _ => Turn::Ended(reason),
+                },
+                turn => turn,
+            },
+            _ => Turn::Idle,
+        }
+    }
+
+    fn started(&mut self) {
+        self.status.set_state(State::Running);
+        if let (Running::Process(process), Route::Process(link)) = (&mut self.running, &self.route)
+        {
+            process.ready(link);
+        }
+    }
+
+    fn ended(&mut self) {
+        match (
+            std::mem::replace(&mut self.running, Running::Down),
+            &self.route,
+        ) {
+            // It has said its last word and ends at once.
+            (Running::Thread(thread), _) => drop(thread.join()),
+            (Running::Process(process), Route::Process(link)) => {
+                link.disconnect(process.took_leave());
+            }
+            _ => {}
+        }
+        if !self.status.state().is_stopped() {
+            self.status.set_state(State::Closed);
+        }
+    }
+
+    fn spawned(&mut self, result: Result<(), SpawnError>) {
+        if let Some(resolver) = self.resolver.take() {
+            let proxy = self.proxy();
+            resolver.resolve(result.map(|()| proxy));
+        }
+    }
+
+    fn close(&mut self) {
+        match &self.route {
+            Route::Here(mailbox) => mailbox.close(),
+            Route::Process(link) => link.close(),
+        }
+        self.arbiter.shared.forget(&self.name, self.id);
+    }
+
+    fn health(&self, now: Instant) -> Option<Health> {
+        match &self.running {
+            Running::Process(process) => process.health(self.spec.timeout?, now),
+            _ => None,
+        }
+    }
+
+    fn process(&mut self) -> Option<&mut Process> {
+        match &mut self.running {
+            Running::Process(process) => Some(process),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! One incarnation of an actor and its turn.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ipc_core::Deadline;
+
+use crate::context::Core;
+use crate::local::set_current_actor;
+use crate::mailbox::{AnyRun, Control, Runs};
+use crate::{Actor, Context, ExitReason, Failure, State};
+
+/// An incarnation: the actor, and the messages it has taken out of its mailbox.
+pub(crate) struct Cell<A: Actor> {
+    actor: Option<A>,
+    core: Core<A>,
+    runs: Runs<A>,
+    spare: Option<Box<dyn AnyRun<A>>>,
+}
+
+/// What a turn came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Nothing is left to do; the next message wakes the owner.
+    Idle,
+    /// There may be more.
+    More,
+    /// The incarnation is over, for this reason.
+    Ended(ExitReason),
+}
+
+/// The text of a panic.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "something that is not text".to_owned())
+}
+
+/// The whole chain of an error in one line.
+pub(crate) fn failure_text(failure: &Failure) -> String {
+    let mut text = failure.to_string();
+    let mut source = failure.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, ExitReason> {
+    catch_unwind(AssertUnwindSafe(run))
+        .map_err(|payload| ExitReason::Panicked(panic_text(payload.as_ref())))
+}
+
+impl<A: Actor> Cell<A> {
+    /// Runs `init` and `start`.
+    pub(crate) fn start(params: A::Params, mut core: Core<A>) -> Result<Self, ExitReason> {
+        set_current_actor(Some(core.mailbox.id));
+        core.mailbox.status.set_state(State::Starting);
+        let started = guarded(|| {
+            let mut ctx = Context { core: &mut core };
+            let mut actor = A::init(params, &mut ctx)?;
+            actor.start(&mut ctx)?;
+            Ok::<_, Failure>(actor)
+        });
+        set_current_actor(None);
+        let actor = match started {
+            Ok(Ok(actor)) => actor,
+            Ok(Err(failure)) => return Err(ExitReason::StartFailed(failure_text(&failure))),
+            Err(panicked) => return Err(panicked),
+        };
+        core.mailbox.status.set_state(State::Running);
+        Ok(Self {
+            actor: Some(actor),
+            core,
+            runs: Runs::new(),
+            spare: None,
+        })
+    }
+
+    /// Handles what is in the mailbox, at most `budget` messages.
+    pub(crate) fn turn(&mut self, budget: u64) -> Turn {
+        set_current_actor(Some(self.core.mailbox.id));
+        let turn = self.guarded_turn(budget);
+        set_current_actor(None);
+        turn
+    }
+
+    fn guarded_turn(&mut self, budget: u64) -> Turn {
+        if self.core.mailbox.status.incarnation() != self.core.incarnation {
+            // The supervisor has given this incarnation up and the next one has the mailbox.
+            return Turn::Ended(ExitReason::Killed);
+        }
+        if self.core.mailbox.status.has_control() {
+            let control = self.core.mailbox.take_control();
+            self.obey(control);
+        }
+        if self.runs.is_empty() && self.core.ended.is_none() {
+            let spare = self.spare.take();
+            let control = self.core.mailbox.take(&mut self.runs, spare);
+            self.obey(control);
+        }
+        if let Some(reason) = self.core.ended.take() {
+            return Turn::Ended(reason);
+        }
+        let Some(actor) = &mut self.actor else {
+            return Turn::Ended(ExitReason::Killed);
+        };
+        let idle = self.runs.is_empty();
+        let before = self.core.begun;
+        self.core.pause_at = before.saturating_add(budget);
+        let mut ctx = Context {
+            core: &mut self.core,
+        };
+        let done = if idle {
+            guarded(|| actor.task(&mut ctx))
+        } else {
+            let runs = &mut self.runs;
+            let watched = !ctx.core.mailbox.is_on_loop();
+            if watched {
+                ctx.core.mailbox.status.set_busy();
+            }
+            let done = guarded(|| {
+                while let Some(run) = runs.front_mut() {
+                    run.deliver(actor, &mut ctx);
+                    if run.len() == 0 {
+                        self.spare = runs.pop_front();
+                    }
+                    if let Some(rest) = ctx.core.rest.take() {
+                        runs.push_front(rest);
+                    }
+                    if ctx.core.must_pause() {
+                        break;
+                    }
+                }
+                Ok(())
+            });
+            if watched {
+                ctx.core.mailbox.status.set_idle();
+            }
+            done
+        };
+        let status = &self.core.mailbox.status;
+        status.add_handled(self.core.begun - before);
+        match done {
+            Err(panicked) => {
+                self.actor = None;
+                return Turn::Ended(panicked);
+            }
+            Ok(Err(failure)) => return Turn::Ended(ExitReason::Failed(failure_text(&failure))),
+            Ok(Ok(())) => {}
+        }
+        if self.core.begun >= self.core.requests_max {
+            self.core.ended.get_or_insert(ExitReason::Normal);
+        }
+        match self.core.ended.take() {
+            Some(reason) => Turn::Ended(reason),
+            None if idle => Turn::Idle,
+            None => Turn::More,
+        }
+    }
+
+    /// Sleeps until there is something to do.
+    pub(crate) fn sleep(&self) {
+        self.core.mailbox.sleep(Deadline::Never);
+    }
+
+    fn obey(&mut self, control: VecDeque<Control>) {
+        for control in control {
+            match control {
+                Control::Stop(reason) => {
+                    self.core.mailbox.status.set_state(State::Stopping);
+                    self.core.ended.get_or_insert(reason);
+                }
+                Control::Ping(resolver) => resolver.resolve(Ok(())),
+                Control::Info(mut info, resolver) => {
+                    if let Some(actor) = &self.actor {
+                        // What a broken hook said so far is better than nothing.
+                        drop(guarded(|| actor.info(&mut info.extra)));
+                    }
+                    resolver.resolve(Ok(*info));
+                }
+            }
+        }
+    }
+
+    /// Runs the last hooks, puts what was not begun back, and answers the reason to be reported.
+    pub(crate) fn finish(mut self, mut reason: ExitReason) -> ExitReason {
+        set_current_actor(Some(self.core.mailbox.id));
+        if let Some(mut actor) = self.actor.take() {
+            let mut ctx = Context {
+                core: &mut self.core,
+            };
+            let ended = guarded(|| {
+                actor.stop(&reason, &mut ctx);
+                actor.exit();
+            });
+            if let Err(panicked) = ended
+                && reason.is_clean()
+            {
+                reason = panicked;
+            }
+        }
+        let status = &self.core.mailbox.status;
+        if status.incarnation() == self.core.incarnation {
+            status.set_state(State::Closed);
+            self.core.mailbox.put_back(std::mem::take(&mut self.runs));
+        }
+        set_current_actor(None);
+        reason
+    }
+}

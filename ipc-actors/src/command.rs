@@ -1,0 +1,174 @@
+//! Messages by name, and who may send them.
+
+use std::fmt;
+
+use ipc_marshal::{Bincode, Codec};
+use serde::{Deserialize, Serialize};
+
+use crate::{Actor, AskError, Context, Handler, Message};
+
+/// Who may use a command. Each level may also use those above it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub enum Access {
+    /// Anybody who can reach the actor.
+    Public,
+    /// Callers that have proved that they know the key.
+    Authenticated,
+    /// Actors of the same arbiter.
+    #[default]
+    Peer,
+    /// The arbiter itself.
+    Supervisor,
+}
+
+/// Names a command on the wire: the hash of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct CommandId(pub(crate) u32);
+
+impl CommandId {
+    pub(crate) const fn of(name: &str) -> Self {
+        let bytes = name.as_bytes();
+        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+        let mut index = 0;
+        while index < bytes.len() {
+            hash ^= bytes[index] as u64;
+            hash = hash.wrapping_mul(0x0100_0000_01b3);
+            index += 1;
+        }
+        Self((hash ^ (hash >> 32)) as u32)
+    }
+}
+
+type Invoke<A> =
+    fn(&mut A, &[u8], &mut Context<'_, A>, Option<&mut Vec<u8>>) -> Result<(), AskError>;
+
+/// One entry of the table.
+pub(crate) struct Command<A: Actor> {
+    id: CommandId,
+    pub(crate) name: &'static str,
+    access: Access,
+    pub(crate) invoke: Invoke<A>,
+}
+
+/// The messages an actor understands, by name.
+///
+/// An actor that a remote caller reaches accepts only what is in this table, and the value a caller
+/// sends is decoded as the type registered here: nothing received can name code that was not
+/// registered.
+pub struct Commands<A: Actor> {
+    /// Sorted by id.
+    table: Vec<Command<A>>,
+}
+
+/// The names that every actor answers without registering them.
+pub(crate) const BUILT_IN: [&str; 5] = ["ping", "echo", "info", "stop", "kill"];
+
+impl<A: Actor> Commands<A> {
+    /// The table of this kind of actor.
+    #[must_use]
+    pub fn of_actor() -> Self {
+        let mut commands = Self { table: Vec::new() };
+        A::commands(&mut commands);
+        commands
+    }
+
+    /// Registers a message for actors of the same arbiter.
+    ///
+    /// # Panics
+    ///
+    /// If the name is registered already or is one of ping, echo, info, stop and kill.
+    pub fn on<M: Message>(&mut self) -> &mut Self
+    where
+        A: Handler<M>,
+    {
+        self.on_access::<M>(Access::default())
+    }
+
+    /// Registers a message for callers of this level and above.
+    ///
+    /// # Panics
+    ///
+    /// As [`on`](Commands::on).
+    pub fn on_access<M: Message>(&mut self, access: Access) -> &mut Self
+    where
+        A: Handler<M>,
+    {
+        let id = CommandId::of(M::NAME);
+        let at = self.table.partition_point(|command| command.id < id);
+        let free = self.table.get(at).is_none_or(|command| command.id != id);
+        assert!(
+            free && !BUILT_IN.contains(&M::NAME),
+            "{} registers the command {} twice, or one with the same hash",
+            A::NAME,
+            M::NAME
+        );
+        self.table.insert(
+            at,
+            Command {
+                id,
+                name: M::NAME,
+                access,
+                invoke: invoke::<A, M>,
+            },
+        );
+        self
+    }
+
+    /// The names of the registered commands.
+    #[must_use]
+    pub fn names(&self) -> Vec<&'static str> {
+        let mut names: Vec<_> = self.table.iter().map(|command| command.name).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Who may use a registered command; `None` if it is not registered.
+    #[must_use]
+    pub fn access(&self, name: &str) -> Option<Access> {
+        self.find(CommandId::of(name)).map(|command| command.access)
+    }
+
+    pub(crate) fn find(&self, id: CommandId) -> Option<&Command<A>> {
+        let at = self
+            .table
+            .binary_search_by_key(&id, |command| command.id)
+            .ok()?;
+        Some(&self.table[at])
+    }
+}
+
+fn invoke<A: Handler<M>, M: Message>(
+    actor: &mut A,
+    body: &[u8],
+    ctx: &mut Context<'_, A>,
+    reply: Option<&mut Vec<u8>>,
+) -> Result<(), AskError> {
+    let message: M = decode(body)?;
+    let answer = actor.handle(message, ctx);
+    match reply {
+        Some(out) => encode(&answer, out),
+        None => Ok(()),
+    }
+}
+
+pub(crate) fn decode<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, AskError> {
+    Bincode
+        .decode(body)
+        .map_err(|error| AskError::Codec(error.to_string()))
+}
+
+pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), AskError> {
+    Bincode
+        .encode(value, out)
+        .map_err(|error| AskError::Codec(error.to_string()))
+}
+
+impl<A: Actor> fmt::Debug for Commands<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.table.iter().map(|command| command.name))
+            .finish()
+    }
+}

@@ -1,0 +1,94 @@
+//! What an actor can do while it runs.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::mailbox::{AnyRun, Mailbox};
+use crate::proxy::Route;
+use crate::{Actor, ActorId, Arbiter, ExitReason, Proxy};
+
+/// What an incarnation is, apart from the actor's own state.
+pub(crate) struct Core<A: Actor> {
+    pub(crate) mailbox: Arc<Mailbox<A>>,
+    pub(crate) arbiter: Option<Arbiter>,
+    pub(crate) incarnation: u32,
+    /// Set when the actor shall end after the message at hand.
+    pub(crate) ended: Option<ExitReason>,
+    /// Messages begun by this incarnation.
+    pub(crate) begun: u64,
+    /// Pause when `begun` reaches this, so that others get their turn.
+    pub(crate) pause_at: u64,
+    /// End when `begun` reaches this.
+    pub(crate) requests_max: u64,
+    /// What the item at hand did not get to; it comes before everything else.
+    pub(crate) rest: Option<Box<dyn AnyRun<A>>>,
+}
+
+impl<A: Actor> Core<A> {
+    #[inline]
+    pub(crate) fn must_pause(&self) -> bool {
+        self.begun >= self.pause_at
+            || self.begun >= self.requests_max
+            || self.ended.is_some()
+            || self.mailbox.status.interrupts(self.incarnation)
+    }
+}
+
+/// The actor's surroundings: given to every hook and handler.
+pub struct Context<'a, A: Actor> {
+    pub(crate) core: &'a mut Core<A>,
+}
+
+impl<A: Actor> Context<'_, A> {
+    /// The actor's id.
+    #[must_use]
+    pub fn id(&self) -> ActorId {
+        self.core.mailbox.id
+    }
+
+    /// The actor's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.core.mailbox.name
+    }
+
+    /// How many times the actor was started before.
+    #[must_use]
+    pub fn incarnation(&self) -> u32 {
+        self.core.incarnation
+    }
+
+    /// A proxy of the actor itself, for those who shall answer it.
+    #[must_use]
+    pub fn proxy(&self) -> Proxy<A> {
+        Proxy::new(Route::Here(Arc::clone(&self.core.mailbox)))
+    }
+
+    /// The arbiter, for an actor on its loop or in one of its threads. An actor in another process
+    /// has none.
+    #[must_use]
+    pub fn arbiter(&self) -> Option<&Arbiter> {
+        self.core.arbiter.as_ref()
+    }
+
+    /// Ends the actor after the message at hand. The first reason counts.
+    pub fn stop(&mut self, reason: ExitReason) {
+        self.core.ended.get_or_insert(reason);
+    }
+
+    /// Says that the message at hand makes progress, for one that legally takes longer than the
+    /// actor's time-out.
+    pub fn progress(&mut self) {
+        self.core.mailbox.status.set_busy();
+    }
+}
+
+impl<A: Actor> fmt::Debug for Context<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("id", &self.id())
+            .field("name", &self.name())
+            .field("incarnation", &self.core.incarnation)
+            .finish()
+    }
+}

@@ -1,0 +1,351 @@
+//! The way to an actor in its own process.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use ipc_core::Deadline;
+use ipc_dispatch::Poster;
+use ipc_marshal::{Sender, TrySendError};
+
+use crate::arbiter::Tree;
+use crate::command::CommandId;
+use crate::local::LoopShared;
+use crate::status::Status;
+use crate::wire::{Block, Order, Record, ToActor};
+use crate::{ActorId, AskError, Info, SendError};
+
+/// A batch of this many bytes is written by whoever filled it.
+const FLUSH_LEN: usize = 16 << 10;
+/// Senders wait when this many bytes wait for the process.
+const BATCH_LEN_MAX: usize = 256 << 10;
+
+pub(crate) type Answered = Box<dyn FnOnce(Result<&[u8], AskError>) + Send>;
+
+/// What waits for an answer.
+pub(crate) enum Pending {
+    Bytes(Answered),
+    Info(crate::deferred::Resolver<Info, AskError>),
+}
+
+impl Pending {
+    fn fail(self, error: AskError) {
+        match self {
+            Self::Bytes(answered) => answered(Err(error)),
+            Self::Info(resolver) => resolver.resolve(Err(error)),
+        }
+    }
+}
+
+struct Out {
+    /// The present incarnation, once it is ready.
+    sender: Option<Sender<ToActor>>,
+    /// Messages that are still here.
+    batch: Vec<u8>,
+    count: usize,
+    /// A thread is writing and will look at `batch` again.
+    flushing: bool,
+    /// The loop was asked to write.
+    posted: bool,
+    closed: bool,
+    /// The requests that wait for an answer: the one at `base`, the one after it, and so on.
+    pending: VecDeque<Option<Pending>>,
+    base: u64,
+    /// Requests below this number have left.
+    sent: u64,
+}
+
+/// The way to an actor in its own process: batches messages, keeps those that were not sent over to
+/// the next incarnation, and knows who waits for an answer.
+pub(crate) struct Link {
+    pub(crate) id: ActorId,
+    pub(crate) name: Arc<str>,
+    pub(crate) status: Arc<Status>,
+    capacity: usize,
+    home: Arc<LoopShared>,
+    poster: Poster<Tree>,
+    out: Mutex<Out>,
+    room: Condvar,
+}
+
+/// Why a message was not taken, without the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Disconnected,
+    Full,
+    Timeout,
+    Encode,
+}
+
+impl Refused {
+    pub(crate) fn with<M>(self, message: M) -> SendError<M> {
+        match self {
+            Self::Disconnected => SendError::Disconnected(message),
+            Self::Full => SendError::Full(message),
+            Self::Timeout => SendError::Timeout(message),
+            Self::Encode => SendError::Encode(message),
+        }
+    }
+}
+
+impl Link {
+    pub(crate) fn new(
+        id: ActorId,
+        name: Arc<str>,
+        capacity: usize,
+        status: Arc<Status>,
+        home: Arc<LoopShared>,
+        poster: Poster<Tree>,
+    ) -> Self {
+        let out = Out {
+            sender: None,
+            batch: Vec::new(),
+            count: 0,
+            flushing: false,
+            posted: false,
+            closed: false,
+            pending: VecDeque::new(),
+            base: 1,
+            sent: 1,
+        };
+        Self {
+            id,
+            name,
+            status,
+            capacity,
+            home,
+            poster,
+            out: Mutex::new(out),
+            room: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Out> {
+        // User code runs under the lock only to encode a message, and leaves nothing half done.
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a message. One that wants an answer leaves at once, others with the next batch.
+    pub(crate) fn push(
+        self: &Arc<Self>,
+        command: CommandId,
+        answered: Option<Answered>,
+        deadline: Deadline,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), AskError>,
+    ) -> Result<(), Refused> {
+        let here = self.home.is_here();
+        let mut out = self.lock();
+        while !out.closed && (out.count >= self.capacity || out.batch.len() >= BATCH_LEN_MAX) {
+            if here || deadline == Deadline::Now {
+                return Err(Refused::Full);
+            }
+            if deadline.is_expired() {
+                return Err(Refused::Timeout);
+            }
+            if out.sender.is_some() && !out.flushing {
+                out = self.flush(out, deadline);
+                continue;
+            }
+            out = self.wait(out, deadline);
+        }
+        if out.closed {
+            return Err(Refused::Disconnected);
+        }
+        let request = match answered {
+            Some(_) => out.base + out.pending.len() as u64,
+            None => 0,
+        };
+        Record::append(&mut out.batch, command, request, encode).map_err(|_| Refused::Encode)?;
+        out.count += 1;
+        let urgent = answered.is_some();
+        if let Some(answered) = answered {
+            out.pending.push_back(Some(Pending::Bytes(answered)));
+        }
+        if out.sender.is_none() || out.flushing {
+            return Ok(());
+        }
+        if urgent || out.batch.len() >= FLUSH_LEN {
+            let deadline = if here { Deadline::Now } else { deadline };
+            drop(self.flush(out, deadline));
+        } else if !std::mem::replace(&mut out.posted, true) {
+            drop(out);
+            self.post_flush();
+        }
+        Ok(())
+    }
+
+    fn wait<'a>(&self, out: MutexGuard<'a, Out>, deadline: Deadline) -> MutexGuard<'a, Out> {
+        match deadline.remaining() {
+            None => self.room.wait(out).unwrap_or_else(PoisonError::into_inner),
+            Some(left) => {
+                let woken = self.room.wait_timeout(out, left);
+                woken.unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
+    }
+
+    fn post_flush(self: &Arc<Self>) {
+        let link = Arc::clone(self);
+        // Without a loop there is no actor either.
+        drop(self.poster.post(move |ctx| {
+            if link.flush_now() {
+                return;
+            }
+            Tree::flush_when_writable(ctx, &link);
+        }));
+    }
+
+    /// Writes what is there without waiting. Answers whether nothing is left.
+    pub(crate) fn flush_now(&self) -> bool {
+        let mut out = self.lock();
+        out.posted = false;
+        if out.flushing || out.sender.is_none() {
+            return true;
+        }
+        let out = self.flush(out, Deadline::Now);
+        out.batch.is_empty() || out.sender.is_none()
+    }
+
+    /// Writes batches until none is left or the deadline has passed. The lock is open meanwhile, so
+    /// that others can go on appending.
+    fn flush<'a>(
+        &'a self,
+        mut out: MutexGuard<'a, Out>,
+        deadline: Deadline,
+    ) -> MutexGuard<'a, Out> {
+        out.flushing = true;
+        while !out.batch.is_empty() {
+            let Some(sender) = out.sender.clone() else {
+                break;
+            };
+            let batch = std::mem::take(&mut out.batch);
+            let count = std::mem::take(&mut out.count);
+            let sent = out.base + out.pending.len() as u64;
+            drop(out);
+            let order = ToActor(Order::Batch(Block(batch)));
+            let refused = match deadline {
+                Deadline::Now => sender.try_send(order).err(),
+                Deadline::At(at) => sender.send_deadline(order, at).err().map(Into::into),
+                Deadline::Never => sender.send(order).err().map(Into::into),
+            };
+            out = self.lock();
+            let Some(refused) = refused else {
+                out.sent = sent;
+                continue;
+            };
+            let gone = matches!(refused, TrySendError::Disconnected(_));
+            if let Order::Batch(Block(mut batch)) = refused.into_inner().0 {
+                batch.append(&mut out.batch);
+                out.batch = batch;
+                out.count += count;
+            }
+            if gone {
+                // Its end is reported on its own; until then nothing can be sent.
+                out.sender = None;
+            }
+            break;
+        }
+        out.flushing = false;
+        self.room.notify_all();
+        out
+    }
+
+    /// Sends an order that goes ahead of the messages which are still here. Never waits.
+    pub(crate) fn order(&self, order: Order) -> bool {
+        let sender = self.lock().sender.clone();
+        sender.is_some_and(|sender| sender.try_send(ToActor(order)).is_ok())
+    }
+
+    /// Sends an order that is answered.
+    pub(crate) fn ask(&self, pending: Pending, order: impl FnOnce(u64) -> Order) {
+        let mut out = self.lock();
+        let Some(sender) = out.sender.clone() else {
+            drop(out);
+            return pending.fail(AskError::NotStarted);
+        };
+        let request = out.base + out.pending.len() as u64;
+        out.pending.push_back(Some(pending));
+        drop(out);
+        if let Err(refused) = sender.try_send(ToActor(order(request))) {
+            let full = matches!(refused, TrySendError::Full(_));
+            let error = if full {
+                AskError::Full
+            } else {
+                AskError::NotStarted
+            };
+            if let Some(pending) = self.take_pending(request) {
+                pending.fail(error);
+            }
+        }
+    }
+
+    pub(crate) fn take_pending(&self, request: u64) -> Option<Pending> {
+        let mut out = self.lock();
+        let index = usize::try_from(request.checked_sub(out.base)?).ok()?;
+        let pending = out.pending.get_mut(index)?.take();
+        while let Some(None) = out.pending.front() {
+            out.pending.pop_front();
+            out.base += 1;
+        }
+        pending
+    }
+
+    /// The sender of the present incarnation.
+    pub(crate) fn sender(&self) -> Option<Sender<ToActor>> {
+        self.lock().sender.clone()
+    }
+
+    /// An incarnation is ready: what has waited for it leaves.
+    pub(crate) fn connect(self: &Arc<Self>, sender: Sender<ToActor>) {
+        let mut out = self.lock();
+        out.sender = Some(sender);
+        if !out.batch.is_empty() && !std::mem::replace(&mut out.posted, true) {
+            drop(out);
+            self.post_flush();
+        }
+    }
+
+    /// The incarnation is gone. Answers are sent before the next message is begun, so of the messages
+    /// without one the oldest may have been begun and the others were not; none was if the actor
+    /// took its leave. What has not left for it waits for the next incarnation.
+    pub(crate) fn disconnect(&self, took_leave: bool) {
+        let mut out = self.lock();
+        out.sender = None;
+        let mut lost = Vec::new();
+        while out.base < out.sent {
+            let Some(pending) = out.pending.pop_front() else {
+                break;
+            };
+            out.base += 1;
+            lost.extend(pending);
+        }
+        drop(out);
+        self.room.notify_all();
+        let mut error = if took_leave {
+            AskError::NotStarted
+        } else {
+            AskError::Started
+        };
+        for pending in lost {
+            pending.fail(std::mem::replace(&mut error, AskError::NotStarted));
+        }
+    }
+
+    /// The actor will not come back.
+    pub(crate) fn close(&self) {
+        self.disconnect(false);
+        let mut out = self.lock();
+        out.closed = true;
+        out.batch = Vec::new();
+        out.count = 0;
+        let pending = std::mem::take(&mut out.pending);
+        drop(out);
+        self.room.notify_all();
+        for pending in pending.into_iter().flatten() {
+            pending.fail(AskError::NotStarted);
+        }
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().count
+    }
+}

@@ -1,0 +1,135 @@
+//! What the present thread runs, and how a loop learns that one of its actors has mail.
+
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Wake;
+
+use ipc_dispatch::Poster;
+
+use crate::arbiter::Tree;
+use crate::{ActorId, Arbiter};
+
+thread_local! {
+    /// The loop of this thread; zero for none.
+    static LOOP: Cell<u64> = const { Cell::new(0) };
+    static ACTOR: Cell<Option<ActorId>> = const { Cell::new(None) };
+    static ARBITER: RefCell<Option<Arbiter>> = const { RefCell::new(None) };
+}
+
+/// The actor whose hook or handler runs on this thread, if one does.
+#[must_use]
+pub fn current_actor() -> Option<ActorId> {
+    ACTOR.get()
+}
+
+/// The arbiter of the loop or actor thread that calls; `None` elsewhere.
+#[must_use]
+pub fn arbiter() -> Option<Arbiter> {
+    ARBITER.with_borrow(Clone::clone)
+}
+
+pub(crate) fn set_current_actor(id: Option<ActorId>) {
+    ACTOR.set(id);
+}
+
+pub(crate) fn set_arbiter(arbiter: Option<Arbiter>) {
+    ARBITER.replace(arbiter);
+}
+
+/// The actors of one loop that have mail.
+pub(crate) struct LoopShared {
+    /// Tells loops apart; never zero.
+    token: u64,
+    ready: Mutex<Vec<ActorId>>,
+    /// The selector has its turn, and may sleep at the end of it. Used on the loop's thread alone.
+    turning: AtomicBool,
+    poster: Poster<Tree>,
+}
+
+impl LoopShared {
+    pub(crate) fn new(poster: Poster<Tree>) -> Self {
+        static TOKENS: AtomicU64 = AtomicU64::new(1);
+        // Relaxed: only the number matters.
+        let token = TOKENS.fetch_add(1, Ordering::Relaxed);
+        Self {
+            token,
+            ready: Mutex::new(Vec::new()),
+            turning: AtomicBool::new(false),
+            poster,
+        }
+    }
+
+    /// The caller's thread turns this loop from now on.
+    pub(crate) fn enter(&self) {
+        LOOP.set(self.token);
+    }
+
+    pub(crate) fn leave(&self) {
+        if self.is_here() {
+            LOOP.set(0);
+        }
+    }
+
+    pub(crate) fn is_here(&self) -> bool {
+        LOOP.get() == self.token
+    }
+
+    fn ready(&self) -> MutexGuard<'_, Vec<ActorId>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn push(&self, id: ActorId) {
+        let mut ready = self.ready();
+        ready.push(id);
+        let first = ready.len() == 1;
+        drop(ready);
+        // The loop looks at the list before the selector's turn; during it and from elsewhere the
+        // selector must be kept from sleeping.
+        if first && (self.turning.load(Ordering::Relaxed) || !self.is_here()) {
+            self.wake_loop();
+        }
+    }
+
+    pub(crate) fn set_turning(&self, turning: bool) {
+        // Relaxed: read where it matters by the same thread.
+        self.turning.store(turning, Ordering::Relaxed);
+    }
+
+    /// Swaps the list of those that have mail for an empty one.
+    pub(crate) fn take(&self, into: &mut Vec<ActorId>) {
+        into.clear();
+        std::mem::swap(&mut *self.ready(), into);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ready().is_empty()
+    }
+
+    pub(crate) fn wake_loop(&self) {
+        // A loop that is gone has nobody left to wake.
+        let _ = self.poster.post(|_| ());
+    }
+}
+
+impl Wake for LoopShared {
+    fn wake(self: Arc<Self>) {
+        self.wake_loop();
+    }
+}
+
+/// Wakes a loop for one of its actors.
+pub(crate) struct LoopWake {
+    pub(crate) shared: Arc<LoopShared>,
+    pub(crate) id: ActorId,
+}
+
+impl LoopWake {
+    pub(crate) fn wake(&self) {
+        self.shared.push(self.id);
+    }
+
+    pub(crate) fn is_here(&self) -> bool {
+        self.shared.is_here()
+    }
+}

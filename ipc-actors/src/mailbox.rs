@@ -1,0 +1,374 @@
+//! Where messages wait for an actor in the same process.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use ipc_core::Deadline;
+
+use crate::deferred::Resolver;
+use crate::local::LoopWake;
+use crate::status::Status;
+use crate::{Actor, ActorId, AskError, Context, ExitReason, Handler, Info, Message, SendError};
+
+/// What goes ahead of the messages.
+pub(crate) enum Control {
+    /// Stop with this reason once the message at hand is done.
+    Stop(ExitReason),
+    Ping(Resolver<(), AskError>),
+    Info(Box<Info>, Resolver<Info, AskError>),
+}
+
+/// One message on its way.
+pub(crate) trait Item<A: Actor>: Send + 'static {
+    fn deliver(self, actor: &mut A, ctx: &mut Context<'_, A>);
+}
+
+/// A message without an answer.
+pub(crate) struct Tell<M>(pub(crate) M);
+
+impl<A: Handler<M>, M: Message> Item<A> for Tell<M> {
+    #[inline]
+    fn deliver(self, actor: &mut A, ctx: &mut Context<'_, A>) {
+        drop(actor.handle(self.0, ctx));
+    }
+}
+
+/// A message with the place for its answer.
+pub(crate) struct Ask<M: Message>(pub(crate) M, pub(crate) Asked<M::Reply>);
+
+impl<A: Handler<M>, M: Message> Item<A> for Ask<M> {
+    #[inline]
+    fn deliver(self, actor: &mut A, ctx: &mut Context<'_, A>) {
+        let Self(message, mut asked) = self;
+        asked.started = true;
+        let answer = actor.handle(message, ctx);
+        asked.answer(Ok(answer));
+    }
+}
+
+/// The place for an answer. Dropped without one, it says what became of the message.
+pub(crate) struct Asked<R> {
+    resolver: Option<Resolver<R, AskError>>,
+    started: bool,
+}
+
+impl<R> Asked<R> {
+    pub(crate) fn new(resolver: Resolver<R, AskError>) -> Self {
+        Self {
+            resolver: Some(resolver),
+            started: false,
+        }
+    }
+
+    pub(crate) fn answer(mut self, answer: Result<R, AskError>) {
+        if let Some(resolver) = self.resolver.take() {
+            resolver.resolve(answer);
+        }
+    }
+}
+
+impl<R> Drop for Asked<R> {
+    fn drop(&mut self) {
+        if let Some(resolver) = self.resolver.take() {
+            let error = if self.started {
+                AskError::Started
+            } else {
+                AskError::NotStarted
+            };
+            resolver.resolve(Err(error));
+        }
+    }
+}
+
+/// Messages of one type that came one after the other: stored as they are, without a box each.
+pub(crate) struct Run<I>(VecDeque<I>);
+
+impl<I> Run<I> {
+    pub(crate) fn of(item: I) -> Self {
+        Self(VecDeque::from([item]))
+    }
+}
+
+/// A [`Run`] of some type.
+pub(crate) trait AnyRun<A: Actor>: Send {
+    /// Delivers messages until none is left or the context says to pause. A panic of the handler
+    /// leaves the rest in place.
+    fn deliver(&mut self, actor: &mut A, ctx: &mut Context<'_, A>);
+    fn len(&self) -> usize;
+    fn as_any(&mut self) -> &mut dyn Any;
+}
+
+impl<A: Actor, I: Item<A>> AnyRun<A> for Run<I> {
+    fn deliver(&mut self, actor: &mut A, ctx: &mut Context<'_, A>) {
+        while let Some(item) = self.0.pop_front() {
+            ctx.core.begun += 1;
+            item.deliver(actor, ctx);
+            if ctx.core.must_pause() {
+                break;
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+pub(crate) type Runs<A> = VecDeque<Box<dyn AnyRun<A>>>;
+
+/// How the owner of the mailbox is woken.
+pub(crate) enum Wake {
+    /// It sleeps on the mailbox.
+    Thread,
+    /// The loop looks at it.
+    Loop(LoopWake),
+}
+
+struct Lanes<A: Actor> {
+    control: VecDeque<Control>,
+    runs: Runs<A>,
+    /// An empty run that goes on being used, so that a steady stream allocates nothing.
+    spare: Option<Box<dyn AnyRun<A>>>,
+    /// Messages in `runs`.
+    len: usize,
+    /// The owner has seen the lanes empty and must be woken.
+    idle: bool,
+    /// Senders sleep until there is room.
+    crowd: bool,
+    closed: bool,
+}
+
+/// Where messages wait for an actor: in the order in which they came, at most `capacity` of them.
+pub(crate) struct Mailbox<A: Actor> {
+    lanes: Mutex<Lanes<A>>,
+    work: Condvar,
+    room: Condvar,
+    capacity: usize,
+    wake: Wake,
+    pub(crate) id: ActorId,
+    pub(crate) name: Arc<str>,
+    pub(crate) status: Arc<Status>,
+}
+
+impl<A: Actor> Mailbox<A> {
+    pub(crate) fn new(
+        id: ActorId,
+        name: Arc<str>,
+        capacity: usize,
+        wake: Wake,
+        status: Arc<Status>,
+    ) -> Self {
+        let lanes = Lanes {
+            control: VecDeque::new(),
+            runs: VecDeque::new(),
+            spare: None,
+            len: 0,
+            idle: true,
+            crowd: false,
+            closed: false,
+        };
+        let capacity = capacity.max(1);
+        let (work, room) = (Condvar::new(), Condvar::new());
+        Self {
+            lanes: Mutex::new(lanes),
+            work,
+            room,
+            capacity,
+            wake,
+            id,
+            name,
+            status,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lanes<A>> {
+        // User code that can panic never runs under the lock.
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends an item, waiting for room until `deadline`.
+    pub(crate) fn push<I: Item<A>>(&self, item: I, deadline: Deadline) -> Result<(), SendError<I>> {
+        let mut lanes = self.lock();
+        while lanes.len >= self.capacity && !lanes.closed {
+            if deadline == Deadline::Now || self.is_mine() {
+                return Err(SendError::Full(item));
+            }
+            if deadline.is_expired() {
+                return Err(SendError::Timeout(item));
+            }
+            lanes.crowd = true;
+            lanes = match deadline.remaining() {
+                None => self
+                    .room
+                    .wait(lanes)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(left) => {
+                    let woken = self.room.wait_timeout(lanes, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        if lanes.closed {
+            return Err(SendError::Disconnected(item));
+        }
+        lanes.push(item);
+        self.wake_owner(lanes);
+        Ok(())
+    }
+
+    /// Puts something into the lane that goes ahead. Never waits; a closed mailbox drops it.
+    pub(crate) fn control(&self, control: Control) -> bool {
+        let mut lanes = self.lock();
+        if lanes.closed {
+            return false;
+        }
+        lanes.control.push_back(control);
+        self.status.set_control(true);
+        self.wake_owner(lanes);
+        true
+    }
+
+    fn wake_owner(&self, mut lanes: MutexGuard<'_, Lanes<A>>) {
+        if std::mem::take(&mut lanes.idle) {
+            drop(lanes);
+            match &self.wake {
+                Wake::Thread => self.work.notify_one(),
+                Wake::Loop(wake) => wake.wake(),
+            }
+        }
+    }
+
+    /// Whether the caller is on the thread that empties this mailbox.
+    pub(crate) fn is_mine(&self) -> bool {
+        match &self.wake {
+            Wake::Thread => crate::local::current_actor() == Some(self.id),
+            Wake::Loop(wake) => wake.is_here(),
+        }
+    }
+
+    pub(crate) fn is_on_loop(&self) -> bool {
+        matches!(self.wake, Wake::Loop(_))
+    }
+
+    /// Takes everything out. `runs` must be empty; its memory goes on being used. Answers what is in
+    /// the control lane. When there is nothing at all, the next sender wakes the owner.
+    pub(crate) fn take(
+        &self,
+        runs: &mut Runs<A>,
+        spare: Option<Box<dyn AnyRun<A>>>,
+    ) -> VecDeque<Control> {
+        let mut lanes = self.lock();
+        if spare.is_some() {
+            lanes.spare = spare;
+        }
+        std::mem::swap(&mut lanes.runs, runs);
+        lanes.len = 0;
+        let control = std::mem::take(&mut lanes.control);
+        self.status.set_control(false);
+        lanes.idle = runs.is_empty() && control.is_empty();
+        let crowd = std::mem::take(&mut lanes.crowd);
+        drop(lanes);
+        if crowd {
+            self.room.notify_all();
+        }
+        control
+    }
+
+    /// Takes out what is in the control lane alone.
+    pub(crate) fn take_control(&self) -> VecDeque<Control> {
+        self.status.set_control(false);
+        std::mem::take(&mut self.lock().control)
+    }
+
+    /// Sleeps until something is in one of the lanes, but not beyond `deadline`.
+    pub(crate) fn sleep(&self, deadline: Deadline) {
+        if crate::spin::until(1000, || {
+            self.lanes.try_lock().is_ok_and(|lanes| !lanes.idle)
+        }) {
+            return;
+        }
+        let mut lanes = self.lock();
+        while lanes.idle {
+            lanes = match deadline.remaining() {
+                Some(left) if left.is_zero() => return,
+                Some(left) => {
+                    let woken = self.work.wait_timeout(lanes, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self
+                    .work
+                    .wait(lanes)
+                    .unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    /// Puts back what an incarnation has not begun with, for the next one. `runs` comes first.
+    pub(crate) fn put_back(&self, mut runs: Runs<A>) {
+        let len: usize = runs.iter().map(|run| run.len()).sum();
+        let mut lanes = self.lock();
+        std::mem::swap(&mut lanes.runs, &mut runs);
+        lanes.runs.append(&mut runs);
+        lanes.len += len;
+        // The next incarnation looks by itself.
+        lanes.idle = false;
+        let control = std::mem::take(&mut lanes.control);
+        self.status.set_control(false);
+        drop(lanes);
+        drop(control);
+    }
+
+    /// Refuses messages from now on and drops those that wait.
+    pub(crate) fn close(&self) {
+        let mut lanes = self.lock();
+        lanes.closed = true;
+        lanes.len = 0;
+        let runs = std::mem::take(&mut lanes.runs);
+        let control = std::mem::take(&mut lanes.control);
+        drop(lanes);
+        self.room.notify_all();
+        // Outside the lock: it answers asks, whose callbacks may send.
+        drop(runs);
+        drop(control);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len
+    }
+}
+
+impl<A: Actor> Lanes<A> {
+    #[inline]
+    fn push<I: Item<A>>(&mut self, item: I) {
+        self.len += 1;
+        if let Some(last) = self.runs.back_mut()
+            && let Some(run) = last.as_any().downcast_mut::<Run<I>>()
+        {
+            run.0.push_back(item);
+            return;
+        }
+        if let Some(mut spare) = self.spare.take()
+            && let Some(run) = spare.as_any().downcast_mut::<Run<I>>()
+        {
+            run.0.push_back(item);
+            self.runs.push_back(spare);
+            return;
+        }
+        self.runs.push_back(Box::new(Run::of(item)));
+    }
+}
+
+impl<A: Actor> fmt::Debug for Mailbox<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailbox")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .finish()
+    }
+}

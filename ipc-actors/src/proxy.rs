@@ -1,0 +1,422 @@
+//! How actors are reached.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ipc_core::Deadline;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::command::{CommandId, decode, encode};
+use crate::deferred::deferred;
+use crate::link::{Link, Pending, Refused};
+use crate::mailbox::{Ask, Asked, Control, Mailbox, Tell};
+use crate::status::Status;
+use crate::wire::{Block, Order};
+use crate::{
+    Actor, ActorId, AskError, Deferred, ExitReason, Handler, Info, Message, Placement, SendError,
+    State,
+};
+
+/// The way to an actor.
+pub(crate) enum Route<A: Actor> {
+    Here(Arc<Mailbox<A>>),
+    Process(Arc<Link>),
+}
+
+impl<A: Actor> Clone for Route<A> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Here(mailbox) => Self::Here(Arc::clone(mailbox)),
+            Self::Process(link) => Self::Process(Arc::clone(link)),
+        }
+    }
+}
+
+/// Reaches an actor, wherever it runs and whichever incarnation it is: the same type and the same
+/// errors for every placement. Equal and hashed by the actor's id.
+///
+/// Messages of one sender arrive in the order in which they were sent, each at most once. Messages
+/// that wait while the actor is restarted go to its next incarnation.
+pub struct Proxy<A: Actor> {
+    route: Route<A>,
+}
+
+impl<A: Actor> Proxy<A> {
+    pub(crate) fn new(route: Route<A>) -> Self {
+        Self { route }
+    }
+
+    fn status(&self) -> &Status {
+        match &self.route {
+            Route::Here(mailbox) => &mailbox.status,
+            Route::Process(link) => &link.status,
+        }
+    }
+
+    /// The actor's id.
+    #[must_use]
+    pub fn id(&self) -> ActorId {
+        match &self.route {
+            Route::Here(mailbox) => mailbox.id,
+            Route::Process(link) => link.id,
+        }
+    }
+
+    /// The actor's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match &self.route {
+            Route::Here(mailbox) => &mailbox.name,
+            Route::Process(link) => &link.name,
+        }
+    }
+
+    /// Where the actor runs.
+    #[must_use]
+    pub fn placement(&self) -> Placement {
+        match &self.route {
+            Route::Here(mailbox) if mailbox.is_on_loop() => Placement::Local,
+            Route::Here(_) => Placement::Thread,
+            Route::Process(_) => Placement::Process,
+        }
+    }
+
+    /// Where the actor is in its life, as last seen.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.status().state()
+    }
+
+    /// How many times the actor was restarted, as last seen.
+    #[must_use]
+    pub fn incarnation(&self) -> u32 {
+        self.status().incarnation()
+    }
+
+    /// Tells the actor something. Blocks while its mailbox is full; its end wakes the caller. On the
+    /// thread that runs the actor it never blocks.
+    ///
+    /// # Errors
+    ///
+    /// The message, when the actor has ended for good, or when its mailbox is full and waiting here
+    /// would wait for ever.
+    pub fn send<M: Message>(&self, message: M) -> Result<(), SendError<M>>
+    where
+        A: Handler<M>,
+    {
+        self.send_by(message, Deadline::Never)
+    }
+
+    /// Tells the actor something without blocking.
+    ///
+    /// # Errors
+    ///
+    /// The message, when the actor has ended for good or its mailbox is full.
+    pub fn try_send<M: Message>(&self, message: M) -> Result<(), SendError<M>>
+    where
+        A: Handler<M>,
+    {
+        self.send_by(message, Deadline::Now)
+    }
+
+    /// Tells the actor something, waiting for room for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Proxy::send), and `Timeout`.
+    pub fn send_timeout<M: Message>(
+        &self,
+        message: M,
+        timeout: Duration,
+    ) -> Result<(), SendError<M>>
+    where
+        A: Handler<M>,
+    {
+        self.send_by(message, Deadline::after(timeout))
+    }
+
+    /// Tells the actor something, waiting for room until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Proxy::send), and `Timeout`.
+    pub fn send_deadline<M: Message>(
+        &self,
+        message: M,
+        deadline: Instant,
+    ) -> Result<(), SendError<M>>
+    where
+        A: Handler<M>,
+    {
+        self.send_by(message, Deadline::At(deadline))
+    }
+
+    #[inline]
+    fn send_by<M: Message>(&self, message: M, deadline: Deadline) -> Result<(), SendError<M>>
+    where
+        A: Handler<M>,
+    {
+        match &self.route {
+            Route::Here(mailbox) => {
+                mailbox
+                    .push(Tell(message), deadline)
+                    .map_err(|refused| match refused {
+                        SendError::Disconnected(Tell(message)) => SendError::Disconnected(message),
+                        SendError::Full(Tell(message)) => SendError::Full(message),
+                        SendError::Timeout(Tell(message)) => SendError::Timeout(message),
+                        SendError::Encode(Tell(message)) => SendError::Encode(message),
+                    })
+            }
+            Route::Process(link) => link
+                .push(CommandId::of(M::NAME), None, deadline, |out| {
+                    encode(&message, out)
+                })
+                .map_err(|refused| refused.with(message)),
+        }
+    }
+
+    /// Asks the actor something. Blocks while its mailbox is full, as [`send`](Proxy::send); then the
+    /// answer is to come. The actor's end ends the wait for it at once, with
+    /// [`NotStarted`](AskError::NotStarted) or [`Started`](AskError::Started).
+    pub fn ask<M: Message>(&self, message: M) -> Deferred<M::Reply, AskError>
+    where
+        A: Handler<M>,
+    {
+        self.ask_by(message, Deadline::Never)
+    }
+
+    /// Asks the actor something; the answer is [`Full`](AskError::Full) if there is no room.
+    pub fn try_ask<M: Message>(&self, message: M) -> Deferred<M::Reply, AskError>
+    where
+        A: Handler<M>,
+    {
+        self.ask_by(message, Deadline::Now)
+    }
+
+    /// Asks the actor something and waits for the answer for at most `timeout`. A late answer is
+    /// dropped.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer.
+    pub fn ask_timeout<M: Message>(
+        &self,
+        message: M,
+        timeout: Duration,
+    ) -> Result<M::Reply, AskError>
+    where
+        A: Handler<M>,
+    {
+        self.ask_wait(message, Deadline::after(timeout))
+    }
+
+    /// Asks the actor something and waits for the answer until `deadline`. A late answer is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer.
+    pub fn ask_deadline<M: Message>(
+        &self,
+        message: M,
+        deadline: Instant,
+    ) -> Result<M::Reply, AskError>
+    where
+        A: Handler<M>,
+    {
+        self.ask_wait(message, Deadline::At(deadline))
+    }
+
+    fn ask_wait<M: Message>(&self, message: M, deadline: Deadline) -> Result<M::Reply, AskError>
+    where
+        A: Handler<M>,
+    {
+        if let Route::Here(mailbox) = &self.route
+            && mailbox.is_mine()
+        {
+            return Err(AskError::Deadlock);
+        }
+        match self.ask_by(message, deadline).wait_until(deadline) {
+            Ok(answer) => answer,
+            Err(_late) => Err(AskError::Timeout),
+        }
+    }
+
+    fn ask_by<M: Message>(&self, message: M, deadline: Deadline) -> Deferred<M::Reply, AskError>
+    where
+        A: Handler<M>,
+    {
+        let (resolver, answer) = deferred();
+        match &self.route {
+            Route::Here(mailbox) => {
+                let item = Ask(message, Asked::new(resolver));
+                if let Err(refused) = mailbox.push(item, deadline) {
+                    let error = match refused {
+                        SendError::Full(_) => AskError::Full,
+                        SendError::Timeout(_) => AskError::Timeout,
+                        SendError::Disconnected(_) | SendError::Encode(_) => AskError::NotStarted,
+                    };
+                    refused.into_inner().1.answer(Err(error));
+                }
+            }
+            Route::Process(link) => {
+                let asked = Asked::new(resolver);
+                let answered = Box::new(move |answer: Result<&[u8], AskError>| {
+                    asked.answer(answer.and_then(decode));
+                });
+                let mut failed = None;
+                let pushed = link.push(CommandId::of(M::NAME), Some(answered), deadline, |out| {
+                    encode(&message, out).inspect_err(|error| failed = Some(error.clone()))
+                });
+                match pushed {
+                    // Dropping the callback has answered already.
+                    Ok(()) | Err(Refused::Disconnected) => {}
+                    Err(Refused::Full) => return Deferred::ready(Err(AskError::Full)),
+                    Err(Refused::Timeout) => return Deferred::ready(Err(AskError::Timeout)),
+                    Err(Refused::Encode) => {
+                        return Deferred::ready(Err(failed.unwrap_or(AskError::Lost)));
+                    }
+                }
+            }
+        }
+        answer
+    }
+
+    /// Asks for a sign of life, which does not wait behind messages: of an actor on the loop from
+    /// that loop, of one in a thread from its mailbox, of one in a process from that process.
+    pub fn ping(&self) -> Deferred<(), AskError> {
+        let (resolver, answer) = deferred();
+        match &self.route {
+            Route::Here(mailbox) if mailbox.is_on_loop() => {
+                if !mailbox.control(Control::Ping(resolver)) {
+                    return Deferred::ready(Err(AskError::NotStarted));
+                }
+            }
+            Route::Here(mailbox) if mailbox.status.state() == State::Running => {
+                resolver.resolve(Ok(()));
+            }
+            Route::Here(_) => resolver.resolve(Err(AskError::NotStarted)),
+            Route::Process(link) => {
+                let pending = Pending::Bytes(Box::new(move |answer| {
+                    resolver.resolve(answer.map(|_| ()));
+                }));
+                link.ask(pending, Order::Ping);
+            }
+        }
+        answer
+    }
+
+    /// Sends a value to where the actor runs and back, ahead of messages.
+    pub fn echo<T>(&self, value: T) -> Deferred<T, AskError>
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+    {
+        match &self.route {
+            Route::Here(mailbox) if mailbox.status.state() == State::Running => {
+                Deferred::ready(Ok(value))
+            }
+            Route::Here(_) => Deferred::ready(Err(AskError::NotStarted)),
+            Route::Process(link) => {
+                let mut bytes = Vec::new();
+                if let Err(error) = encode(&value, &mut bytes) {
+                    return Deferred::ready(Err(error));
+                }
+                let (resolver, answer) = deferred();
+                let pending = Pending::Bytes(Box::new(move |answer| {
+                    resolver.resolve(answer.and_then(decode));
+                }));
+                link.ask(pending, |request| Order::Echo(request, Block(bytes)));
+                answer
+            }
+        }
+    }
+
+    /// Asks what the actor tells about itself, ahead of messages but not while one is at hand,
+    /// unless it is CPU-bound in a process.
+    pub fn info(&self) -> Deferred<Info, AskError> {
+        let (resolver, answer) = deferred();
+        match &self.route {
+            Route::Here(mailbox) => {
+                let info = here_info(mailbox, self.placement());
+                if !mailbox.control(Control::Info(Box::new(info), resolver)) {
+                    return Deferred::ready(Err(AskError::NotStarted));
+                }
+            }
+            Route::Process(link) => link.ask(Pending::Info(resolver), Order::Info),
+        }
+        answer
+    }
+
+    /// Asks the actor to end after the message at hand. Its supervisor treats that as an end by
+    /// itself, so that a permanent actor comes back; to end one for good, use
+    /// [`Arbiter::stop_actor`](crate::Arbiter::stop_actor). Answers whether the wish could be
+    /// delivered.
+    pub fn stop(&self, reason: ExitReason) -> bool {
+        match &self.route {
+            Route::Here(mailbox) => mailbox.control(Control::Stop(reason)),
+            Route::Process(link) => link.order(Order::Stop(reason)),
+        }
+    }
+
+    /// How many messages wait for the actor in this process.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        match &self.route {
+            Route::Here(mailbox) => mailbox.len(),
+            Route::Process(link) => link.waiting(),
+        }
+    }
+}
+
+/// What can be told of an actor in this process without its help.
+pub(crate) fn here_info<A: Actor>(mailbox: &Mailbox<A>, placement: Placement) -> Info {
+    let status = &mailbox.status;
+    Info {
+        id: mailbox.id,
+        name: mailbox.name.to_string(),
+        kind: A::NAME.to_owned(),
+        state: status.state(),
+        placement,
+        pid: std::process::id(),
+        incarnation: status.incarnation(),
+        uptime_ms: status.uptime_ms(),
+        handled: status.handled(),
+        waiting: mailbox.len() as u64,
+        busy_us: status.busy_us(),
+        extra: Default::default(),
+    }
+}
+
+impl<A: Actor> Clone for Proxy<A> {
+    fn clone(&self) -> Self {
+        Self {
+            route: self.route.clone(),
+        }
+    }
+}
+
+impl<A: Actor> PartialEq for Proxy<A> {
+    fn eq(&self, other: &Self) -> bool {
+        self.id() == other.id()
+    }
+}
+
+impl<A: Actor> Eq for Proxy<A> {}
+
+impl<A: Actor> Hash for Proxy<A> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.id().hash(state);
+    }
+}
+
+impl<A: Actor> fmt::Debug for Proxy<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy")
+            .field("id", &self.id())
+            .field("name", &self.name())
+            .field("placement", &self.placement())
+            .finish()
+    }
+}

@@ -1,0 +1,196 @@
+//! How an actor is to be spawned.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Actor, ChildPolicy, Restart, Shutdown};
+
+/// Where an actor runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Placement {
+    /// On the arbiter's loop: the cheapest; a handler that takes long holds up the others there.
+    Local,
+    /// In a thread of its own. It can be abandoned but not killed.
+    Thread,
+    /// In a process of its own: it can be killed, and its crash touches nobody.
+    #[default]
+    Process,
+}
+
+impl fmt::Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Local => "local",
+            Self::Thread => "thread",
+            Self::Process => "process",
+        })
+    }
+}
+
+/// How an actor is to be spawned: what it is made from, where it runs, and how it is supervised.
+///
+/// ```
+/// # use ipc_actors::{Actor, Commands, Context, Failure, Spec};
+/// # struct Counter;
+/// # impl Actor for Counter {
+/// #     type Params = u64;
+/// #     const NAME: &'static str = "counter";
+/// #     fn commands(_: &mut Commands<Self>) {}
+/// #     fn init(_: u64, _: &mut Context<'_, Self>) -> Result<Self, Failure> { Ok(Self) }
+/// # }
+/// use ipc_actors::Restart;
+/// use std::time::Duration;
+///
+/// let spec = Spec::<Counter>::new(7)
+///     .name("front desk")
+///     .thread()
+///     .restart(Restart::Transient)
+///     .start_timeout(Duration::from_secs(1));
+/// ```
+pub struct Spec<A: Actor> {
+    pub(crate) params: A::Params,
+    pub(crate) name: Option<String>,
+    pub(crate) placement: Placement,
+    pub(crate) policy: ChildPolicy,
+    pub(crate) capacity: usize,
+    pub(crate) requests_max: u64,
+    pub(crate) cpu_bound: bool,
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl<A: Actor> Spec<A> {
+    /// In a process, permanent, with the default policy and a mailbox for 1024 messages.
+    pub fn new(params: A::Params) -> Self {
+        Self {
+            params,
+            name: None,
+            placement: Placement::default(),
+            policy: ChildPolicy::default(),
+            capacity: 1024,
+            requests_max: u64::MAX,
+            cpu_bound: false,
+            timeout: Some(Duration::from_secs(30)),
+        }
+    }
+
+    /// The name by which [`Arbiter::get_actor`](crate::Arbiter::get_actor) finds it. Unique; the
+    /// kind's name and the id if none is given.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Where it runs.
+    #[must_use]
+    pub fn placement(mut self, placement: Placement) -> Self {
+        self.placement = placement;
+        self
+    }
+
+    /// On the arbiter's loop.
+    #[must_use]
+    pub fn local(self) -> Self {
+        self.placement(Placement::Local)
+    }
+
+    /// In a thread of its own.
+    #[must_use]
+    pub fn thread(self) -> Self {
+        self.placement(Placement::Thread)
+    }
+
+    /// In a process of its own.
+    #[must_use]
+    pub fn process(self) -> Self {
+        self.placement(Placement::Process)
+    }
+
+    /// When it is started again.
+    #[must_use]
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.policy.restart = restart;
+        self
+    }
+
+    /// How long its stop may take.
+    #[must_use]
+    pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
+        self.policy.shutdown = shutdown;
+        self
+    }
+
+    /// How long its start may take.
+    #[must_use]
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.policy.start_timeout = Some(timeout);
+        self
+    }
+
+    /// Whether its end by itself may end its supervisor.
+    #[must_use]
+    pub fn significant(mut self, significant: bool) -> Self {
+        self.policy.significant = significant;
+        self
+    }
+
+    /// How many messages its mailbox holds, at least one.
+    #[must_use]
+    pub fn capacity(mut self, messages: usize) -> Self {
+        self.capacity = messages.max(1);
+        self
+    }
+
+    /// End each incarnation after this many messages, cleanly; permanent actors are then started
+    /// again. Zero for no limit.
+    #[must_use]
+    pub fn requests_max(mut self, messages: u64) -> Self {
+        self.requests_max = if messages == 0 { u64::MAX } else { messages };
+        self
+    }
+
+    /// In a process, work on a second thread, so that a long message keeps neither `ping` and `info`
+    /// waiting nor the signs of life.
+    #[must_use]
+    pub fn cpu_bound(mut self) -> Self {
+        self.cpu_bound = true;
+        self
+    }
+
+    /// Kill the actor's process when it has shown no sign of life, or no progress with one message,
+    /// for this long. Half a minute unless changed; `None` never does.
+    #[must_use]
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeout = timeout.into();
+        self
+    }
+}
+
+impl<A: Actor> Clone for Spec<A> {
+    fn clone(&self) -> Self {
+        Self {
+            params: self.params.clone(),
+            name: self.name.clone(),
+            placement: self.placement,
+            policy: self.policy,
+            capacity: self.capacity,
+            requests_max: self.requests_max,
+            cpu_bound: self.cpu_bound,
+            timeout: self.timeout,
+        }
+    }
+}
+
+impl<A: Actor> fmt::Debug for Spec<A> {
+    /// Without the parameters, which may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spec")
+            .field("kind", &A::NAME)
+            .field("name", &self.name)
+            .field("placement", &self.placement)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}

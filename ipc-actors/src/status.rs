@@ -1,0 +1,94 @@
+//! What the outside can see of an actor without asking it.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::State;
+
+/// Shared between an actor and those who watch it. Every field is a hint or a counter on its own:
+/// nothing else is ordered by them, so all accesses are relaxed.
+#[derive(Debug)]
+pub(crate) struct Status {
+    epoch: Instant,
+    state: AtomicU8,
+    incarnation: AtomicU32,
+    /// Something is in the control lane: look at it before the next message.
+    control: AtomicBool,
+    /// Messages handled by this and earlier incarnations.
+    handled: AtomicU64,
+    /// When the message at hand was begun or progress was reported, in microseconds since `epoch`
+    /// plus one; zero when the actor is idle.
+    busy_since: AtomicU64,
+}
+
+impl Status {
+    pub(crate) fn new() -> Self {
+        Self {
+            epoch: Instant::now(),
+            state: AtomicU8::new(State::Initial as u8),
+            incarnation: AtomicU32::new(0),
+            control: AtomicBool::new(false),
+            handled: AtomicU64::new(0),
+            busy_since: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        State::from_u8(self.state.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_state(&self, state: State) {
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn incarnation(&self) -> u32 {
+        self.incarnation.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_incarnation(&self, number: u32) {
+        self.incarnation.store(number, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_control(&self) -> bool {
+        self.control.load(Ordering::Relaxed)
+    }
+
+    /// Whether this incarnation must look up from its messages.
+    #[inline]
+    pub(crate) fn interrupts(&self, incarnation: u32) -> bool {
+        self.has_control() || self.incarnation() != incarnation
+    }
+
+    pub(crate) fn set_control(&self, waiting: bool) {
+        self.control.store(waiting, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_handled(&self, count: u64) {
+        self.handled.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn handled(&self) -> u64 {
+        self.handled.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_busy(&self) {
+        let micros = self.epoch.elapsed().as_micros() as u64;
+        self.busy_since.store(micros + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_idle(&self) {
+        self.busy_since.store(0, Ordering::Relaxed);
+    }
+
+    /// For how many microseconds the actor has worked without a sign of progress.
+    pub(crate) fn busy_us(&self) -> Option<u64> {
+        match self.busy_since.load(Ordering::Relaxed) {
+            0 => None,
+            since => Some((self.epoch.elapsed().as_micros() as u64).saturating_sub(since - 1)),
+        }
+    }
+
+    pub(crate) fn uptime_ms(&self) -> u64 {
+        self.epoch.elapsed().as_millis() as u64
+    }
+}

@@ -1,0 +1,269 @@
+//! What only actors in processes can show: kills, crashes, hangs, and what is left afterwards.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use ipc_actors::{
+    Arbiter, ArbiterOptions, ArbiterThread, AskError, ExitReason, Proxy, Shutdown, SpawnError,
+    Spec, State,
+};
+
+use crate::actors::{Add, Counter, Harm, Pid, Read, Start};
+use crate::support::{LIMIT, eventually, set_up, spawn, with_arbiter, within};
+
+fn counter() -> Spec<Counter> {
+    Spec::new(Start::default()).process()
+}
+
+fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "kill -{name} {pid}"
+    );
+}
+
+fn is_alive(pid: u32) -> bool {
+    fs::metadata(format!("/proc/{pid}")).is_ok()
+}
+
+fn pid(counter: &Proxy<Counter>) -> u32 {
+    loop {
+        match counter.ask_timeout(Pid, LIMIT) {
+            Ok(pid) => return pid,
+            // Its end was under way.
+            Err(AskError::Started | AskError::NotStarted) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// The children of this process that nobody has waited for.
+fn zombies() -> BTreeSet<u32> {
+    let me = std::process::id().to_string();
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir("/proc").expect("a process table").flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse() else {
+            continue;
+        };
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
+        let after: Vec<_> = stat.rsplit(") ").next().unwrap_or("").split(' ').collect();
+        if after.len() > 2 && after[0] == "Z" && after[1] == me {
+            found.insert(pid);
+        }
+    }
+    found
+}
+
+#[test]
+fn it_is_another_process_and_it_is_gone_afterwards() {
+    with_arbiter(|arbiter| {
+        let counter = spawn(arbiter, counter());
+        let pid = pid(&counter);
+        assert_ne!(pid, std::process::id());
+        assert_eq!(counter.info().wait().unwrap().pid, pid);
+        assert_eq!(
+            arbiter.stop_actor(counter.id()).wait(),
+            Ok(Some(ExitReason::Shutdown))
+        );
+        assert!(!is_alive(pid), "reaped before its end is told");
+        assert_eq!(counter.state(), State::Closed);
+    });
+}
+
+#[test]
+fn kill_9_ends_every_ask_and_a_new_process_takes_over() {
+    with_arbiter(|arbiter| {
+        let counter = spawn(arbiter, counter());
+        let sibling = spawn(arbiter, self::counter());
+        let (old, other) = (pid(&counter), pid(&sibling));
+        let busy = counter.ask(Harm::Busy(60_000));
+        let waiting: Vec<_> = (0..99).map(|_| counter.ask(Add(1))).collect();
+        signal(old, "KILL");
+        assert_eq!(busy.wait_timeout(LIMIT).unwrap(), Err(AskError::Started));
+        for ask in waiting {
+            assert_eq!(ask.wait_timeout(LIMIT).unwrap(), Err(AskError::NotStarted));
+        }
+        let new = pid(&counter);
+        assert_ne!(new, old);
+        assert_eq!(counter.incarnation(), 1);
+        assert_eq!(pid(&sibling), other, "siblings never notice");
+        eventually(|| !is_alive(old));
+    });
+}
+
+#[test]
+fn whatever_ends_the_process_only_that_actor_comes_back() {
+    with_arbiter(|arbiter| {
+        let sibling = spawn(arbiter, counter());
+        for harm in [Harm::Abort, Harm::Segfault, Harm::Exit(7), Harm::Panic] {
+            let case = format!("{harm:?}");
+            let counter = spawn(arbiter, counter());
+            assert_eq!(counter.ask(harm).wait(), Err(AskError::Started), "{case}");
+            assert_eq!(counter.ask_timeout(Add(1), LIMIT), Ok(1), "{case}");
+            arbiter.stop_actor(counter.id()).wait().unwrap();
+        }
+        assert_eq!(sibling.incarnation(), 0);
+        assert_eq!(sibling.ask_timeout(Read, LIMIT), Ok(0));
+    });
+}
+
+#[test]
+fn a_start_that_hangs_is_killed_at_its_deadline() {
+    with_arbiter(|arbiter| {
+        let start = Start {
+            hang: true,
+            ..Start::default()
+        };
+        let limit = Duration::from_millis(200);
+        let spec = Spec::<Counter>::new(start).process().start_timeout(limit);
+        let begun = Instant::now();
+        let spawned = arbiter.spawn(spec).wait_timeout(LIMIT).unwrap();
+        assert_eq!(spawned, Err(SpawnError::Start(ExitReason::StartTimeout)));
+        assert!(begun.elapsed() >= limit);
+    });
+}
+
+#[test]
+fn a_stuck_actor_is_found_killed_and_replaced() {
+    with_arbiter(|arbiter| {
+        let timeout = Duration::from_millis(400);
+        for cpu_bound in [false, true] {
+            let spec = counter().timeout(timeout);
+            let counter = spawn(arbiter, if cpu_bound { spec.cpu_bound() } else { spec });
+            // The sign of life after the first must count, too.
+            assert_eq!(counter.ask(Harm::Busy(300)).wait(), Ok(()));
+            let begun = Instant::now();
+            assert_eq!(counter.ask(Harm::Loop).wait(), Err(AskError::Started));
+            let found = begun.elapsed();
+            assert!(
+                found >= timeout && found < timeout * 3,
+                "{found:?}, {cpu_bound}"
+            );
+            assert_eq!(counter.ask_timeout(Add(1), LIMIT), Ok(1));
+
+            signal(pid(&counter), "STOP");
+            // The signal takes a moment.
+            eventually(|| counter.ask_timeout(Add(1), LIMIT) == Err(AskError::Started));
+            assert_eq!(counter.ask_timeout(Add(1), LIMIT), Ok(1));
+        }
+    });
+}
+
+#[test]
+fn a_cpu_bound_actor_answers_for_itself_while_it_works() {
+    with_arbiter(|arbiter| {
+        let counter = spawn(arbiter, counter().cpu_bound());
+        let work = counter.ask(Harm::Busy(700));
+        let begun = Instant::now();
+        eventually(|| counter.info().wait().unwrap().busy_us.is_some());
+        assert_eq!(counter.ping().wait(), Ok(()));
+        assert_eq!(counter.echo(5).wait(), Ok(5));
+        assert!(
+            begun.elapsed() < Duration::from_millis(500),
+            "{:?}",
+            begun.elapsed()
+        );
+        assert!(!work.is_ready());
+        assert_eq!(work.wait(), Ok(()));
+    });
+}
+
+#[test]
+fn one_that_does_not_stop_is_killed() {
+    with_arbiter(|arbiter| {
+        let spec = counter().shutdown(Shutdown::After(Duration::from_millis(100)));
+        let counter = spawn(arbiter, spec);
+        let pid = pid(&counter);
+        let _loops = counter.ask(Harm::Loop);
+        // Until it has begun.
+        eventually(|| {
+            counter
+                .ping()
+                .wait_timeout(Duration::from_millis(50))
+                .is_err()
+        });
+        let gone = arbiter
+            .stop_actor(counter.id())
+            .wait_timeout(LIMIT)
+            .unwrap();
+        assert_eq!(gone, Ok(Some(ExitReason::Killed)));
+        assert!(!is_alive(pid));
+    });
+}
+
+#[test]
+fn after_requests_max_messages_a_new_process_takes_over() {
+    with_arbiter(|arbiter| {
+        let counter = spawn(arbiter, counter().requests_max(3));
+        let mut seen = Vec::new();
+        for _ in 0..9 {
+            // One that reached a process on its way out did no harm and is sent again.
+            seen.push(loop {
+                match counter.ask_timeout(Pid, LIMIT) {
+                    Ok(pid) => break pid,
+                    Err(AskError::NotStarted) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            });
+        }
+        for three in seen.chunks(3) {
+            assert_eq!(three, [three[0]; 3]);
+        }
+        assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 3);
+    });
+}
+
+#[test]
+fn tells_to_a_process_arrive_in_order_and_block_when_it_is_slow() {
+    with_arbiter(|arbiter| {
+        let counter = spawn(arbiter, counter().capacity(64));
+        for _ in 0..100_000 {
+            counter.send(Add(1)).unwrap();
+        }
+        assert_eq!(counter.ask_timeout(Read, LIMIT), Ok(100_000));
+    });
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    within(3 * LIMIT, || {
+        set_up();
+        let pids = |arbiter: &Arbiter| -> Vec<u32> {
+            let counters: Vec<_> = (0..4).map(|_| spawn(arbiter, counter())).collect();
+            signal(pid(&counters[0]), "KILL");
+            counters.iter().map(pid).collect()
+        };
+        // Stopped, dropped, and ended with an actor that is stuck.
+        for round in 0..3 {
+            let thread = ArbiterThread::start(ArbiterOptions::default()).unwrap();
+            let pids = pids(&thread.arbiter());
+            match round {
+                0 => assert_eq!(thread.finish().unwrap(), 0),
+                1 => drop(thread),
+                _ => {
+                    let loops = spawn(&thread.arbiter(), counter());
+                    let _loops = loops.ask(Harm::Loop);
+                    thread.arbiter().stop();
+                    thread.arbiter().stop();
+                    let begun = Instant::now();
+                    thread.join().unwrap();
+                    assert!(
+                        begun.elapsed() < Duration::from_secs(2),
+                        "the second does not wait"
+                    );
+                }
+            }
+            for pid in pids {
+                assert!(!is_alive(pid), "round {round}");
+            }
+        }
+        assert_eq!(zombies(), BTreeSet::new());
+    });
+}

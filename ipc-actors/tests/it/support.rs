@@ -1,0 +1,81 @@
+//! What the tests share.
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ipc_actors::{Actor, Arbiter, ArbiterOptions, ArbiterThread, Placement, Proxy, Spec, host};
+use ipc_exchange::registry;
+
+use crate::actors::Counter;
+
+/// Runs a test that must not hang, in a thread of its own.
+#[track_caller]
+pub(crate) fn within<T: Send + 'static>(
+    limit: Duration,
+    test: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let (sender, receiver) = mpsc::channel();
+    let name = thread::current().name().unwrap_or("test").to_owned();
+    let runner = thread::Builder::new().name(name).spawn(move || {
+        let result = test();
+        let _ = sender.send(());
+        result
+    });
+    let runner = runner.expect("a thread for the test");
+    if receiver.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+        panic!("the test takes longer than {limit:?}");
+    }
+    match runner.join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// How long anything in a test may take on a busy machine.
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+
+/// Runs a test with an arbiter in a thread of its own, and ends that.
+#[track_caller]
+pub(crate) fn with_arbiter(test: impl FnOnce(&Arbiter) + Send + 'static) {
+    within(3 * LIMIT, move || {
+        set_up();
+        let thread = ArbiterThread::start(ArbiterOptions::default()).expect("an arbiter");
+        test(&thread.arbiter());
+        thread.finish().expect("a clean end");
+    });
+}
+
+/// Makes the test binary able to be the process of an actor.
+pub(crate) fn set_up() {
+    ipc_exchange::init_in_test("support::process_of_an_actor", registry![host::<Counter>]);
+}
+
+/// Not a test by itself: what the processes of actors run.
+#[test]
+fn process_of_an_actor() {
+    set_up();
+}
+
+/// Spawns and waits.
+#[track_caller]
+pub(crate) fn spawn<A: Actor>(arbiter: &Arbiter, spec: Spec<A>) -> Proxy<A> {
+    arbiter
+        .spawn(spec)
+        .wait_timeout(LIMIT)
+        .expect("in time")
+        .expect("a start")
+}
+
+/// Looks again and again until something is so.
+#[track_caller]
+pub(crate) fn eventually(mut so: impl FnMut() -> bool) {
+    let end = Instant::now() + LIMIT;
+    while !so() {
+        assert!(Instant::now() < end, "it does not come about");
+        thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+pub(crate) const PLACEMENTS: [Placement; 3] =
+    [Placement::Local, Placement::Thread, Placement::Process];
