@@ -9,6 +9,7 @@ use crate::tasks::TaskName;
 /// Check a machine's inter-process communication, and run work in worker processes.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100, after_help = EXIT_STATUS)]
+#[command(arg_required_else_help = false, subcommand_required = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -21,6 +22,7 @@ Exit status: 0 all went well; 1 something that was asked for failed, the rest wa
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Smoke(SmokeArgs),
+    Map(MapArgs),
     #[command(hide = true)]
     Peer(PeerArgs),
 }

@@ -13,5 +13,7 @@ mod words;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // A worker process never comes back from here.
+    ipc_exchange::init(tasks::registry());
     run::run()
 }

@@ -7,7 +7,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::args::{Args, Command};
-use crate::commands::{peer, smoke};
+use crate::commands::{map, peer, smoke};
 use crate::output::complain;
 
 /// How a command that could be carried out ended.
@@ -30,6 +30,7 @@ pub(crate) fn run() -> ExitCode {
     };
     let result = match args.command {
         Command::Smoke(args) => smoke::run(&args),
+        Command::Map(args) => map::run(&args),
         Command::Peer(args) => peer::run(&args),
     };
     report(result)

@@ -1,11 +1,14 @@
-//! The tasks that `map` can run in a worker process.
+//! What runs in worker processes: the tasks of `map`, and those that `smoke` tries.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::process::Command;
 
 use clap::ValueEnum;
+use ipc_exchange::{Registry, registry};
+use ipc_marshal::Duct;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -67,4 +70,35 @@ fn read_chunks(path: &Path, mut take: impl FnMut(&[u8])) -> Result<(), String> {
         }
     };
     read().map_err(|error| error.to_string())
+}
+
+/// Everything that a worker process of this command may be asked to run.
+pub(crate) fn registry() -> Registry {
+    registry![sha256, wc, square, panic, die, multiplier]
+}
+
+/// What `smoke` computes.
+pub(crate) fn square(number: u64) -> u64 {
+    number * number
+}
+
+/// Panics with the message that it is given.
+pub(crate) fn panic(message: String) {
+    panic!("{message}")
+}
+
+/// Ends its worker as `kill -9` does.
+pub(crate) fn die((): ()) {
+    let pid = std::process::id().to_string();
+    let killed = Command::new("kill").args(["-9", &pid]).status();
+    unreachable!("still alive after kill -9, which said {killed:?}")
+}
+
+/// Multiplies the numbers that it is sent until the other side is gone.
+pub(crate) fn multiplier(mut duct: Duct<u64, u64>, factor: u64) {
+    while let Ok(number) = duct.recv() {
+        if duct.send(number * factor).is_err() {
+            break;
+        }
+    }
 }

@@ -40,6 +40,7 @@ pub struct Socket {
 #[derive(Debug)]
 pub struct SocketReader {
     shared: Arc<Shared>,
+    fds_max: usize,
 }
 
 /// The writing half of a [`Socket`]. Dropping it ends its direction.
@@ -125,6 +126,43 @@ impl Socket {
         }
     }
 
+    /// Sends `payload`, at least one byte, and duplicates of `fds`, at most 253, and answers how many
+    /// bytes were taken; the descriptors go with the first. Waits for room.
+    ///
+    /// # Errors
+    ///
+    /// As [`Outbound::write_with_fds`].
+    pub fn send_fds(&mut self, payload: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+        self.write_with_fds(&[IoSlice::new(payload)], fds, Deadline::Never)
+    }
+
+    /// Receives into `payload` and answers how many bytes, and at most `limit` descriptors, which are
+    /// close-on-exec. Waits for the first byte.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidData`](io::ErrorKind::InvalidData) when more than `limit` came with these bytes, or
+    /// the system dropped some because this process has too many open: they are closed, and the bytes
+    /// lost.
+    pub fn recv_fds(
+        &mut self,
+        payload: &mut [u8],
+        limit: usize,
+    ) -> io::Result<(usize, Vec<OwnedFd>)> {
+        let mut fds = Vec::new();
+        let before = self.reader.fds_max;
+        self.reader.fds_max = limit;
+        let result = self.read_with_fds(payload, &mut fds, Deadline::Never);
+        self.reader.fds_max = before;
+        Ok((result?, fds))
+    }
+
+    /// The most descriptors that [`Inbound::read_with_fds`] accepts with one read; 253 unless told
+    /// otherwise, which is the system's own limit.
+    pub fn set_fds_max(&mut self, limit: usize) {
+        self.reader.fds_max = limit;
+    }
+
     /// The address of this end; `None` for one without a name.
     pub fn local_address(&self) -> Option<Address> {
         sys::local_address(self.as_fd()).ok().flatten()
@@ -148,6 +186,7 @@ impl Socket {
         Self {
             reader: SocketReader {
                 shared: Arc::clone(&shared),
+                fds_max: sys::FDS_MAX,
             },
             writer: SocketWriter {
                 shared,
@@ -250,9 +289,9 @@ impl Inbound for SocketReader {
         if !self.shared.is_unix || buf.is_empty() {
             return self.read_deadline(buf, deadline);
         }
-        let fd = self.shared.fd.as_fd();
+        let (fd, limit) = (self.shared.fd.as_fd(), self.fds_max);
         let result = until(fd, Interest::Read, deadline, |wait| {
-            sys::receive_with_fds(fd, buf, fds, sys::FDS_MAX, wait)
+            sys::receive_with_fds(fd, buf, fds, limit, wait)
         });
         self.shared.end_of_file(result)
     }

@@ -1,27 +1,33 @@
 //! Where readiness and time come from: the system, or a script.
 
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use crate::selector::{Event, Token};
+use crate::simulation::{Simulation, Step};
 use crate::sys;
 
 /// The source of readiness and time of one selector.
 pub(crate) enum Driver {
     System(sys::Poller),
+    /// With a descriptor to show to those who ask for one.
+    Simulated(Simulation, Option<OwnedFd>),
 }
 
 /// Wakes a driver from any thread.
 #[derive(Clone, Debug)]
 pub(crate) enum Waker {
     System(sys::Waker),
+    /// A simulated loop never really sleeps.
+    Simulated,
 }
 
 impl Waker {
     pub(crate) fn wake(&self) {
         match self {
             Self::System(waker) => waker.wake(),
+            Self::Simulated => {}
         }
     }
 }
@@ -30,12 +36,14 @@ impl Driver {
     pub(crate) fn waker(&self) -> Waker {
         match self {
             Self::System(poller) => Waker::System(poller.waker()),
+            Self::Simulated(..) => Waker::Simulated,
         }
     }
 
     pub(crate) fn now(&self) -> Instant {
         match self {
             Self::System(_) => Instant::now(),
+            Self::Simulated(simulation, _) => simulation.now(),
         }
     }
 
@@ -53,6 +61,10 @@ impl Driver {
                 Some(fd) => poller.change(fd, token, old, new, edge),
                 None => Ok(()),
             },
+            Self::Simulated(simulation, _) => {
+                simulation.change(token, new, edge);
+                Ok(())
+            }
         }
     }
 
@@ -65,6 +77,7 @@ impl Driver {
     ) -> io::Result<()> {
         match self {
             Self::System(poller) => poller.wait(timeout, sink),
+            Self::Simulated(simulation, _) => simulation.wait(timeout, sink),
         }
     }
 
@@ -72,6 +85,7 @@ impl Driver {
     pub(crate) fn must_rearm(&self) -> bool {
         match self {
             Self::System(_) => sys::MUST_REARM,
+            Self::Simulated(..) => false,
         }
     }
 
@@ -79,6 +93,7 @@ impl Driver {
     pub(crate) fn lose(&mut self) {
         match self {
             Self::System(poller) => poller.lost = true,
+            Self::Simulated(..) => {}
         }
     }
 
@@ -86,6 +101,7 @@ impl Driver {
     pub(crate) fn has_lost(&self) -> bool {
         match self {
             Self::System(poller) => poller.lost,
+            Self::Simulated(..) => false,
         }
     }
 
@@ -93,6 +109,10 @@ impl Driver {
     pub(crate) fn rebuild(&mut self) -> io::Result<()> {
         match self {
             Self::System(poller) => poller.rebuild(),
+            Self::Simulated(simulation, _) => {
+                simulation.forget_all();
+                Ok(())
+            }
         }
     }
 
@@ -100,12 +120,47 @@ impl Driver {
     pub(crate) fn renew_waker(&mut self) -> io::Result<()> {
         match self {
             Self::System(poller) => poller.renew_waker(),
+            Self::Simulated(..) => Ok(()),
         }
     }
 
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
         match self {
             Self::System(poller) => poller.descriptors(),
+            Self::Simulated(..) => Vec::new(),
+        }
+    }
+
+    /// Makes the descriptor of the driver cover time as well.
+    pub(crate) fn embed(&mut self) -> io::Result<()> {
+        match self {
+            Self::System(poller) => poller.embed(),
+            Self::Simulated(..) => Ok(()),
+        }
+    }
+
+    /// When an embedded driver becomes ready although no source is.
+    pub(crate) fn set_timer(&mut self, delay: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::System(poller) => poller.set_timer(delay),
+            Self::Simulated(..) => Ok(()),
+        }
+    }
+
+    pub(crate) fn record(&self, step: Step) {
+        if let Self::Simulated(simulation, _) = self {
+            simulation.record(step);
+        }
+    }
+}
+
+impl AsFd for Driver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::System(poller) => poller.as_fd(),
+            Self::Simulated(_, spare) => spare
+                .as_ref()
+                .map_or_else(|| panic!("a simulated loop has no descriptor"), AsFd::as_fd),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use async_task::Runnable;
 use crossbeam_queue::SegQueue;
 
 use crate::Context;
@@ -16,6 +17,8 @@ pub(crate) type Task<S> = Box<dyn FnOnce(&mut Context<'_, S>) + Send>;
 /// What a loop shares with its posters.
 pub(crate) struct Shared<S> {
     pub(crate) tasks: SegQueue<Task<S>>,
+    /// Futures that were woken.
+    pub(crate) runnables: SegQueue<Runnable>,
     pub(crate) parking: Parking,
     pub(crate) stop: AtomicBool,
     pub(crate) closed: AtomicBool,
@@ -29,6 +32,7 @@ impl<S> Shared<S> {
     pub(crate) fn new(waker: Waker, posts_max: usize) -> Self {
         Self {
             tasks: SegQueue::new(),
+            runnables: SegQueue::new(),
             parking: Parking::new(),
             stop: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -40,7 +44,9 @@ impl<S> Shared<S> {
 
     /// Whether there is nothing for the loop to do.
     pub(crate) fn is_empty(&self) -> bool {
-        self.tasks.is_empty() && self.signals.load(Ordering::Relaxed) == 0
+        self.tasks.is_empty()
+            && self.runnables.is_empty()
+            && self.signals.load(Ordering::Relaxed) == 0
     }
 
     /// Called after something was left for the loop. Safe in a signal handler.

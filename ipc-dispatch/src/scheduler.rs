@@ -233,6 +233,12 @@ impl<T> Scheduler<T> {
         self.slot_of(id).is_some()
     }
 
+    /// What was armed, unless it has fired.
+    pub fn value_mut(&mut self, id: AlarmId) -> Option<&mut T> {
+        let slot = self.slot_of(id)?;
+        self.slots[slot as usize].value.as_mut()
+    }
+
     /// Moves an armed alarm to another deadline; it then counts as armed last among equals. Answers
     /// whether it was armed.
     pub fn move_to(&mut self, id: AlarmId, due: Instant) -> bool {

@@ -82,6 +82,11 @@ pub trait Source: 'static {
         0
     }
 
+    /// Whether handlers for writing should run. By default when nothing is pending any more.
+    fn has_room(&self) -> bool {
+        self.pending() == 0
+    }
+
     /// Hands over as much as there is room for.
     ///
     /// # Errors

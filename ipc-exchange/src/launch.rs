@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use ipc_core::{AnyChannel, ChildProcess, Inherit, Socket};
+use ipc_core::{AnyChannel, ChildProcess, Inherit, Ring, Socket};
 use ipc_marshal::{Duct, DuctOptions};
 
 use crate::Registry;
@@ -65,14 +65,14 @@ impl Launch {
                 "ipc_exchange::init was not called at the start of main",
             )
         })?;
-        let (ours, theirs) = Socket::pair()?;
+        let (ours, theirs) = channel()?;
         let inherit = Inherit::new()
             .own_group()
             .give(0, File::open("/dev/null")?)
             .give(CONTROL, theirs)
             .give(EXTRA, extra);
         let child = inherit.spawn(&self.command())?;
-        let mut control: Control = control_options().from_channel(AnyChannel::from(ours));
+        let mut control: Control = control_options().from_channel(ours);
         let hello = ToWorker::Hello(Hello {
             protocol: PROTOCOL,
             build: if self.program.is_some() {
@@ -112,6 +112,19 @@ impl Launch {
             command.env(name, value);
         }
         command
+    }
+}
+
+/// A channel to a child: shared memory where there is any, else a socket. Our end, and the
+/// descriptor from which the child makes its own.
+pub(crate) fn channel() -> io::Result<(AnyChannel, OwnedFd)> {
+    match Ring::offer() {
+        Ok((ours, theirs)) => Ok((ours.into(), theirs)),
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            let (ours, theirs) = Socket::pair()?;
+            Ok((ours.into(), theirs.into()))
+        }
+        Err(error) => Err(error),
     }
 }
 

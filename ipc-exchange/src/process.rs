@@ -10,12 +10,12 @@ use ipc_dispatch::{Context, Registry, SourceId};
 use ipc_marshal::RecvError;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
 use crate::Exit;
 use crate::launch::{Control, Launched};
 use crate::outcome::lock;
+use crate::sys::await_end;
 use crate::wire::FromWorker;
 
 /// A process that runs a program.
@@ -191,15 +191,7 @@ impl Process {
         }
         // Its descriptors are closed: it is ending, and this wait is short. It does not reap, so that
         // the lock is not held meanwhile.
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
-        loop {
-            match waitid(Id::Pid(group(self.pid)), flags) {
-                Err(Errno::EINTR) => {}
-                // Reaped by a selector.
-                Ok(_) | Err(Errno::ECHILD) => break,
-                Err(errno) => return Err(errno.into()),
-            }
-        }
+        await_end(group(self.pid))?;
         let mut state = lock(&self.state);
         if let State::Running { child, .. } = &mut *state {
             let exit = child.wait().map_or(Exit::Unknown, Exit::from);

@@ -1,15 +1,13 @@
 //! Programs: two-way services in processes of their own.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
-use ipc_core::{AnyChannel, Socket};
 use ipc_marshal::Duct;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::encode;
-use crate::launch::Launch;
+use crate::launch::{Launch, channel};
 use crate::task::{path, program_signature};
 use crate::wire::Role;
 use crate::{Process, Registry, TaskId};
@@ -94,11 +92,10 @@ impl<In, Out> Program<In, Out> {
             return Err(StartError::Unregistered { name });
         }
         let argument = encode(argument).map_err(|reason| StartError::BadArgument { reason })?;
-        let (ours, theirs) = Socket::pair()?;
-        let extra = OwnedFd::from(theirs);
-        let launched = Launch::default().start(Role::Program { task, argument }, extra)?;
+        let (ours, theirs) = channel()?;
+        let launched = Launch::default().start(Role::Program { task, argument }, theirs)?;
         Ok(Self {
-            duct: Duct::from_channel(AnyChannel::from(ours)),
+            duct: Duct::from_channel(ours),
             process: Process::new(launched),
         })
     }

@@ -14,7 +14,7 @@ use crate::task::{fnv, path, program_signature, signature};
 use crate::wire::Finished;
 use crate::{LookupError, Task, TaskId};
 
-/// The functions a program and its workers share, made by [`registry!`](crate::registry).
+/// The functions a program and its workers share, made by [`registry!`](macro@crate::registry).
 ///
 /// Both processes build it from the same list at the top of `main` and compare its hash before any
 /// task runs.
@@ -44,7 +44,7 @@ type RunProgram = dyn Fn(AnyChannel, &[u8]) -> Result<(), String> + Send + Sync;
 static INSTALLED: OnceLock<Registry> = OnceLock::new();
 
 impl Registry {
-    /// Builds a registry from its entries; [`registry!`](crate::registry) is the short way.
+    /// Builds a registry from its entries; [`registry!`](macro@crate::registry) is the short way.
     ///
     /// # Panics
     ///

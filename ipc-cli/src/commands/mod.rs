@@ -1,4 +1,5 @@
 //! One module a subcommand.
 
+pub(crate) mod map;
 pub(crate) mod peer;
 pub(crate) mod smoke;

@@ -4,9 +4,12 @@
 //! when the program started. The standard library opens `/dev/null` in the place of a closed one
 //! before `main`, so that later nobody can tell, and results would vanish with a status of success.
 
-#![expect(
-    unsafe_code,
-    reason = "a function that runs before main is placed by a linker section"
+#![cfg_attr(
+    target_os = "linux",
+    expect(
+        unsafe_code,
+        reason = "a function that runs before main is placed by a linker section"
+    )
 )]
 
 #[cfg(target_os = "linux")]

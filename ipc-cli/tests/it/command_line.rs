@@ -112,7 +112,7 @@ fn a_reader_that_goes_away_is_an_error() {
         .spawn()
         .unwrap();
     let mut stdout = child.stdout.take().unwrap();
-    drop(stdout.read(&mut [0]).unwrap());
+    assert_eq!(stdout.read(&mut [0]).unwrap(), 1);
     drop(stdout);
     let output = wait(child);
     let stderr = String::from_utf8(output.stderr).unwrap();

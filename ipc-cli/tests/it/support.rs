@@ -87,7 +87,7 @@ pub(crate) fn kill(pid: u32, signal: &str) {
         .stderr(Stdio::null())
         .status();
     // One that has ended meanwhile is no failure.
-    drop(status.unwrap());
+    status.unwrap();
 }
 
 /// The living children of a process.

@@ -4,7 +4,7 @@
 //! being undefined behaviour here:
 //!
 //! - The pages never belong to Rust's abstract machine: they come from `mmap`, no reference to their
-//!   bytes is ever made, and payload moves only through [`copy`](super::copy::copy), which is
+//!   bytes is ever made, and payload moves only through [`super::copy::copy`], which is
 //!   assembly or volatile accesses. What was copied out is private memory, and only that is looked at.
 //! - The few words both sides exchange are aligned, and only ever used as atomics.
 //! - Offsets come from this side's private positions, masked with the capacity that was checked once;

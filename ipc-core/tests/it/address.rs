@@ -1,6 +1,12 @@
 //! Spellings of addresses.
 
-use ipc_core::Address;
+use std::ffi::OsStr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use ipc_core::{Address, UnixName};
+use proptest::prelude::*;
 
 #[track_caller]
 fn check(text: &str, display: &str) {
@@ -49,4 +55,34 @@ fn errors_name_the_bad_part() {
     check_error("unix:/a%4", "%4");
     check_error("unix:/a%00", "/a\0");
     check_error(&format!("ring:{}", "x".repeat(108)), &"x".repeat(108));
+}
+
+proptest! {
+    #[test]
+    fn every_path_survives_the_round_trip(bytes in prop::collection::vec(1_u8.., 1..=103)) {
+        let path = Path::new(OsStr::from_bytes(&bytes));
+        for address in [Address::unix(path).unwrap(), Address::ring(path).unwrap()] {
+            prop_assert_eq!(address.to_string().parse::<Address>().unwrap(), address);
+        }
+    }
+
+    #[test]
+    fn every_abstract_name_survives_the_round_trip(bytes in prop::collection::vec(0_u8.., 1..=103)) {
+        let address = Address::Unix(UnixName::abstract_name(&bytes).unwrap());
+        prop_assert_eq!(address.to_string().parse::<Address>().unwrap(), address);
+    }
+
+    #[test]
+    fn every_endpoint_survives_the_round_trip(ip: IpAddr, port: u16) {
+        let address = Address::from(SocketAddr::new(ip, port));
+        prop_assert_eq!(address.to_string().parse::<Address>().unwrap(), address);
+    }
+
+    #[test]
+    fn what_is_accepted_is_spelt_as_it_is_parsed(text in ".{0,40}|(tcp|ip4|unix|ring):.{0,40}") {
+        match text.parse::<Address>() {
+            Ok(address) => prop_assert_eq!(address.to_string().parse::<Address>().unwrap(), address),
+            Err(error) => prop_assert!(!error.to_string().ends_with('.')),
+        }
+    }
 }

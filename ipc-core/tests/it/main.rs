@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod address;
+mod descriptors;
 mod inherit;
 mod port;
 mod stream;

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use ipc_core::{Address, AnyChannel, Port, PortOptions, Relocation};
+use ipc_core::{Address, AnyChannel, Port, PortOptions, Relocation, Rendezvous, Retry};
 
 use crate::support::{LIMIT, within};
 
@@ -75,4 +75,84 @@ fn a_listener_of_another_library_is_never_stolen() {
     drop(foreign);
     // Its file is stale now.
     Port::bind(&address).unwrap();
+}
+
+#[test]
+fn a_rendezvous_is_over_after_its_peer() {
+    within(LIMIT, || {
+        let folder = tempfile::tempdir().unwrap();
+        for address in [
+            Address::unix(folder.path().join("socket")).unwrap(),
+            Address::ring(folder.path().join("ring")).unwrap(),
+            Address::tcp("127.0.0.1", 0).unwrap(),
+        ] {
+            let mut rendezvous = Rendezvous::bind(&address).unwrap();
+            let short = Duration::from_millis(5);
+            assert_eq!(
+                rendezvous.accept_timeout(short).unwrap_err().kind(),
+                ErrorKind::TimedOut
+            );
+            let _client = AnyChannel::connect(rendezvous.address()).unwrap();
+            let _server = rendezvous.accept().unwrap();
+            assert!(
+                AnyChannel::connect(rendezvous.address()).is_err(),
+                "still there"
+            );
+            assert_eq!(
+                rendezvous.accept().unwrap_err().kind(),
+                ErrorKind::NotConnected
+            );
+        }
+        assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn connecting_again_finds_a_late_port() {
+    within(LIMIT, || {
+        let folder = tempfile::tempdir().unwrap();
+        let address = Address::unix(folder.path().join("socket")).unwrap();
+        let retry = Retry::new().attempts(2000).delay(Duration::from_millis(1));
+        let client = {
+            let (retry, address) = (retry.clone(), address.clone());
+            std::thread::spawn(move || retry.connect(&address).map(drop))
+        };
+        Port::bind(&address).unwrap().accept().unwrap();
+        client.join().unwrap().unwrap();
+        let quick = retry.attempts(3);
+        assert_eq!(
+            quick.connect(&address).unwrap_err().kind(),
+            ErrorKind::NotFound
+        );
+    });
+}
+
+#[test]
+fn a_silent_peer_does_not_keep_others_from_a_ring_port() {
+    within(LIMIT, || {
+        use nix::sys::socket;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ring");
+        let address = Address::ring(&path).unwrap();
+        let mut port = Port::bind(&address).unwrap();
+        let mut silent = Vec::new();
+        for _ in 0..100 {
+            let fd = socket::socket(
+                socket::AddressFamily::Unix,
+                socket::SockType::SeqPacket,
+                socket::SockFlag::SOCK_CLOEXEC,
+                None,
+            )
+            .unwrap();
+            let name = socket::UnixAddr::new(&path).unwrap();
+            socket::connect(std::os::fd::AsRawFd::as_raw_fd(&fd), &name).unwrap();
+            silent.push(fd);
+            assert_eq!(port.try_accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        }
+        let _client = AnyChannel::connect(&address).unwrap();
+        port.accept().unwrap();
+        // A plain socket is told apart by its kind.
+        let plain = Address::unix(&path).unwrap();
+        assert!(AnyChannel::connect(&plain).is_err());
+    });
 }

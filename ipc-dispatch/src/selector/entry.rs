@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use ipc_core::Readiness;
 
 use super::handlers::{Handler, Handlers};
+use super::registry::Local;
 use super::{Context, Event, Registry, Side, SourceId, Token};
 use crate::driver::Driver;
 use crate::{Control, Interest, Source, Trigger};
@@ -34,6 +35,10 @@ pub(super) struct Entry<C, S> {
     /// What is pending cannot be flushed any more.
     broken: bool,
     trigger: Trigger,
+    /// It closes when its last handler is gone and nothing is pending.
+    ephemeral: bool,
+    /// What to run when it has gone.
+    farewells: Vec<Local<S>>,
     told: [Told; 2],
     /// Whether urgent data is watched for, by which duplicate, and whether it has hung up.
     urgent: Option<Option<OwnedFd>>,
@@ -49,7 +54,15 @@ pub(super) struct Settled {
     pub(super) waits: bool,
     /// Whether it must be armed before every sleep.
     pub(super) polled: bool,
+    /// Whether it is to be closed.
+    pub(super) finished: bool,
 }
+
+/// What to run when a source has gone, on its way to the entry.
+pub(super) struct Farewell<S>(pub(super) Local<S>);
+
+/// The wish to close with the last handler, on its way to the entry.
+pub(super) struct Ephemeral;
 
 /// An entry whatever the type of its channel.
 pub(super) trait AnyEntry<S>: Any {
@@ -62,8 +75,9 @@ pub(super) trait AnyEntry<S>: Any {
         state: &mut S,
     ) -> Dispatched;
 
-    /// Brings what the driver knows in line with the handlers, and arms.
-    fn settle(&mut self, id: SourceId, driver: &mut Driver) -> io::Result<Settled>;
+    /// Brings what the driver knows in line with the handlers, and arms. Handlers of a paused
+    /// source are not waited for.
+    fn settle(&mut self, id: SourceId, paused: bool, driver: &mut Driver) -> io::Result<Settled>;
 
     /// Takes the source away from the driver.
     fn forget(&mut self, id: SourceId, driver: &mut Driver);
@@ -71,8 +85,11 @@ pub(super) trait AnyEntry<S>: Any {
     /// Forgets what the driver was told, after the driver has started afresh.
     fn reset(&mut self);
 
-    /// Adds a `Handler<C, S>`.
-    fn adopt(&mut self, handler: Box<dyn Any>);
+    /// Adds a `Handler<C, S>`, a [`Farewell`] or the wish to be [`Ephemeral`].
+    fn adopt(&mut self, addition: Box<dyn Any>);
+
+    /// What to run when it has gone.
+    fn take_farewells(&mut self) -> Vec<Local<S>>;
 
     /// Gives up all handlers that wait for `interest`, or all.
     fn retain(&mut self, interest: Option<Interest>);
@@ -80,6 +97,8 @@ pub(super) trait AnyEntry<S>: Any {
     fn channel_mut(&mut self) -> &mut dyn Any;
 
     fn into_channel(self: Box<Self>) -> Box<dyn Any>;
+
+    fn pending(&self) -> usize;
 
     fn descriptors(&self, list: &mut Vec<RawFd>);
 }
@@ -101,6 +120,8 @@ impl<C: Source, S: 'static> Entry<C, S> {
             channel,
             handlers: Handlers::new(),
             trigger,
+            ephemeral: false,
+            farewells: Vec::new(),
             told: [UNTOLD; 2],
             urgent: None,
             hung_up: false,
@@ -301,7 +322,7 @@ impl<C: Source, S: 'static> AnyEntry<S> for Entry<C, S> {
                 self.broken = true;
                 registry.report(Some(id), error);
             }
-            if self.is_pending() {
+            if self.is_pending() && !self.channel.has_room() {
                 event = event.without(Event::WRITE);
             }
         }
@@ -326,14 +347,19 @@ impl<C: Source, S: 'static> AnyEntry<S> for Entry<C, S> {
         done
     }
 
-    fn settle(&mut self, id: SourceId, driver: &mut Driver) -> io::Result<Settled> {
-        let wants = self.handlers.wants();
+    fn settle(&mut self, id: SourceId, paused: bool, driver: &mut Driver) -> io::Result<Settled> {
+        let wants = if paused {
+            Event::NONE
+        } else {
+            self.handlers.wants()
+        };
         let pending = self.is_pending();
         let doorbell = self.channel.is_doorbell();
         let mut settled = Settled {
             hot: Event::NONE,
             waits: !self.handlers.is_empty() || pending,
-            polled: doorbell && (pending || !self.handlers.is_empty()),
+            polled: doorbell && (pending || !wants.is_none()),
+            finished: self.ephemeral && self.handlers.is_empty() && !pending,
         };
         let mut inbound = wants & Event::READ;
         let mut outbound = wants & Event::WRITE;
@@ -381,10 +407,18 @@ impl<C: Source, S: 'static> AnyEntry<S> for Entry<C, S> {
         self.urgent = None;
     }
 
-    fn adopt(&mut self, handler: Box<dyn Any>) {
-        if let Ok(handler) = handler.downcast::<Handler<C, S>>() {
-            self.handlers.push(*handler);
+    fn adopt(&mut self, addition: Box<dyn Any>) {
+        match addition.downcast::<Handler<C, S>>() {
+            Ok(handler) => self.handlers.push(*handler),
+            Err(addition) => match addition.downcast::<Farewell<S>>() {
+                Ok(farewell) => self.farewells.push(farewell.0),
+                Err(addition) => self.ephemeral |= addition.is::<Ephemeral>(),
+            },
         }
+    }
+
+    fn take_farewells(&mut self) -> Vec<Local<S>> {
+        std::mem::take(&mut self.farewells)
     }
 
     fn retain(&mut self, interest: Option<Interest>) {
@@ -398,6 +432,14 @@ impl<C: Source, S: 'static> AnyEntry<S> for Entry<C, S> {
 
     fn into_channel(self: Box<Self>) -> Box<dyn Any> {
         Box::new(self.channel)
+    }
+
+    fn pending(&self) -> usize {
+        if self.broken {
+            0
+        } else {
+            self.channel.pending()
+        }
     }
 
     fn descriptors(&self, list: &mut Vec<RawFd>) {

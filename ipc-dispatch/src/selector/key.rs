@@ -149,7 +149,7 @@ pub(crate) struct Token {
 }
 
 /// Slots above this have no token; the last ones are the driver's own.
-pub(crate) const SLOT_MAX: u32 = (1 << 30) - 2;
+pub(crate) const SLOT_MAX: u32 = (1 << 30) - 8;
 
 impl Token {
     pub(crate) fn to_bits(self) -> u64 {

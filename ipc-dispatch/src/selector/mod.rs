@@ -1,5 +1,6 @@
 //! Waiting on many sources and running their handlers.
 
+mod alarms;
 mod context;
 mod entry;
 mod handlers;

@@ -8,26 +8,19 @@ use std::os::fd::RawFd;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::entry::{AnyEntry, Entry};
+use super::alarms::Alarm;
+use super::entry::{AnyEntry, Entry, Ephemeral, Farewell};
 use super::handlers::Handler;
 use super::slots::{Slots, State};
 use super::{Context, Event, Key, Metrics, PanicPolicy, SelectorOptions, SourceId};
 use crate::driver::Driver;
+use crate::executor::Executor;
 use crate::poster::{Poster, Shared};
 use crate::process::Signals;
-use crate::scheduler::{AlarmId, Lane, Scheduler};
-use crate::{Interest, Next, Outcome, Source, Trigger};
-
-type Ring<S> = Box<dyn FnMut(&mut Context<'_, S>) -> Next>;
-
-/// An alarm inside: its answer is already in its general form.
-pub(super) struct Alarm<S> {
-    pub(super) ring: Ring<S>,
-    /// Whether it leaves the loop free to end.
-    pub(super) background: bool,
-}
+use crate::scheduler::Scheduler;
+use crate::{Interest, Outcome, Source, Trigger};
 
 /// A task that stays on the loop's thread.
 pub(super) type Local<S> = Box<dyn FnOnce(&mut Context<'_, S>)>;
@@ -41,7 +34,7 @@ type PanicHook<S> = Box<dyn FnMut(Box<dyn Any + Send>, &mut S)>;
 /// A selector and the [`Context`] of a handler both give access to it, so its methods are written
 /// `selector.add(..)` and `ctx.add(..)`.
 pub struct Registry<S> {
-    pub(super) options: SelectorOptions,
+    pub(crate) options: SelectorOptions,
     pub(super) driver: Driver,
     pub(crate) shared: Arc<Shared<S>>,
     pub(super) slots: Slots<S>,
@@ -53,8 +46,8 @@ pub struct Registry<S> {
     pub(super) ready: VecDeque<SourceId>,
     /// What is ready without asking the system, for the next turn.
     pub(super) hot: Vec<SourceId>,
-    pub(super) alarms: Scheduler<Alarm<S>>,
-    pub(super) background_alarms: usize,
+    pub(crate) alarms: Scheduler<Alarm<S>>,
+    pub(crate) background_alarms: usize,
     pub(super) deferred: VecDeque<Local<S>>,
     pub(super) idle: VecDeque<Local<S>>,
     /// How many sources keep the loop running.
@@ -68,6 +61,7 @@ pub struct Registry<S> {
     pub(super) embedded: bool,
     pub(super) metrics: Metrics,
     pub(crate) signals: Signals<S>,
+    pub(crate) executor: Executor,
     pub(super) error_hook: Option<ErrorHook<S>>,
     pub(super) panic_hook: Option<PanicHook<S>>,
     /// What the hooks are to be told when the state can be borrowed.
@@ -110,6 +104,7 @@ impl<S: 'static> Registry<S> {
             embedded: false,
             metrics: Metrics::default(),
             signals: Signals::new(),
+            executor: Executor::new(),
             error_hook: None,
             panic_hook: None,
             errors: Vec::new(),
@@ -202,7 +197,6 @@ impl<S: 'static> Registry<S> {
             })),
             fresh: false,
         });
-        let missing = || io::Error::new(io::ErrorKind::NotFound, "the source was removed");
         let slot = self.slots.live_mut(key.id).ok_or_else(missing)?;
         match &mut slot.state {
             State::Present(entry) => {
@@ -256,6 +250,15 @@ impl<S: 'static> Registry<S> {
         }
     }
 
+    /// How many bytes a source has accepted and not handed to the system. `None` when it was removed
+    /// or is running.
+    pub fn pending(&self, id: impl Into<SourceId>) -> Option<usize> {
+        match self.slots.live(id.into()).map(|slot| &slot.state) {
+            Some(State::Present(entry)) => Some(entry.pending()),
+            _ => None,
+        }
+    }
+
     /// Whether the key still names a source.
     pub fn contains(&self, id: impl Into<SourceId>) -> bool {
         self.slots
@@ -299,6 +302,7 @@ impl<S: 'static> Registry<S> {
     /// Ends a registration whose entry is out.
     pub(super) fn bury(&mut self, id: SourceId, entry: &mut dyn AnyEntry<S>) {
         entry.forget(id, &mut self.driver);
+        self.deferred.extend(entry.take_farewells());
         if self.slots.live(id).is_some_and(|slot| slot.counted) {
             self.waiting -= 1;
         }
@@ -306,6 +310,59 @@ impl<S: 'static> Registry<S> {
         if !self.additions.is_empty() {
             self.additions.retain(|(other, _)| *other != id);
         }
+    }
+
+    /// Runs `task` in the turn after the source has gone, in whatever way.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](io::ErrorKind::NotFound) when the key names nothing.
+    pub fn on_close<F>(&mut self, id: impl Into<SourceId>, task: F) -> io::Result<()>
+    where
+        F: FnOnce(&mut Context<'_, S>) + 'static,
+    {
+        self.give(id.into(), Box::new(Farewell::<S>(Box::new(task))))
+    }
+
+    /// Lets the source close by itself when its last handler is gone and what is pending has been
+    /// flushed. Call it after the first handler has been added.
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](io::ErrorKind::NotFound) when the key names nothing.
+    pub fn set_ephemeral(&mut self, id: impl Into<SourceId>) -> io::Result<()> {
+        let id = id.into();
+        self.touch(id);
+        self.give(id, Box::new(Ephemeral))
+    }
+
+    fn give(&mut self, id: SourceId, addition: Box<dyn Any>) -> io::Result<()> {
+        match self.slots.live_mut(id).map(|slot| &mut slot.state) {
+            Some(State::Present(entry)) => entry.adopt(addition),
+            Some(State::Running) => self.additions.push((id, addition)),
+            _ => return Err(missing()),
+        }
+        Ok(())
+    }
+
+    /// Lets the handlers of a source wait, without giving them up, until they are resumed: for back
+    /// pressure. What is pending is still flushed. Answers whether the source is there.
+    pub fn pause(&mut self, id: impl Into<SourceId>) -> bool {
+        self.set_paused(id.into(), true)
+    }
+
+    /// Ends a [`pause`](Self::pause).
+    pub fn resume(&mut self, id: impl Into<SourceId>) -> bool {
+        self.set_paused(id.into(), false)
+    }
+
+    fn set_paused(&mut self, id: SourceId, paused: bool) -> bool {
+        let Some(slot) = self.slots.live_mut(id) else {
+            return false;
+        };
+        slot.paused = paused;
+        self.touch(id);
+        true
     }
 
     /// Every source, in no particular order.
@@ -328,65 +385,6 @@ impl<S: 'static> Registry<S> {
     /// loop that lives on posts.
     pub fn set_persistent(&mut self, persistent: bool) {
         self.persistent = persistent;
-    }
-
-    /// Rings after `delay`, counted from [`now`](Self::now). What the handler returns says when
-    /// again: see [`Next`]. Alarms ring in the order of their deadlines, equal ones in the order in
-    /// which they were armed, in milliseconds rounded up.
-    pub fn alarm<N, F>(&mut self, delay: Duration, handler: F) -> AlarmId
-    where
-        N: Into<Next>,
-        F: FnMut(&mut Context<'_, S>) -> N + 'static,
-    {
-        let now = self.now();
-        // A deadline that cannot be represented is as good as a century away.
-        let century = Duration::from_secs(100 * 366 * 86_400);
-        let due = now.checked_add(delay).unwrap_or(now + century);
-        self.alarm_at(due, handler)
-    }
-
-    /// Like [`alarm`](Self::alarm), at an instant.
-    pub fn alarm_at<N, F>(&mut self, due: Instant, handler: F) -> AlarmId
-    where
-        N: Into<Next>,
-        F: FnMut(&mut Context<'_, S>) -> N + 'static,
-    {
-        self.alarms.arm(due, boxed(handler))
-    }
-
-    /// Makes a lane for alarms that all wait for `duration`. See [`Scheduler::lane`].
-    pub fn lane(&mut self, duration: Duration) -> Lane {
-        self.alarms.lane(duration)
-    }
-
-    /// Like [`alarm`](Self::alarm), after the lane's duration.
-    pub fn alarm_in<N, F>(&mut self, lane: Lane, handler: F) -> AlarmId
-    where
-        N: Into<Next>,
-        F: FnMut(&mut Context<'_, S>) -> N + 'static,
-    {
-        let now = self.now();
-        self.alarms.arm_in(lane, now, boxed(handler))
-    }
-
-    /// Takes an alarm away; it does not ring even if it is due in the same pass. Answers whether it
-    /// was armed or ringing.
-    pub fn cancel(&mut self, id: AlarmId) -> bool {
-        let there = self.alarms.contains(id);
-        if self.alarms.cancel(id).is_some_and(|alarm| alarm.background) {
-            self.background_alarms -= 1;
-        }
-        there
-    }
-
-    /// When the next alarm rings.
-    pub fn next_deadline(&self) -> Option<Instant> {
-        self.alarms.next_deadline()
-    }
-
-    /// The time, read once per pass: all alarms that ring together see the same.
-    pub fn now(&mut self) -> Instant {
-        *self.now.get_or_insert_with(|| self.driver.now())
     }
 
     /// What the system reported about the source whose handler is running.
@@ -474,7 +472,11 @@ impl<S: 'static> Registry<S> {
         let State::Present(entry) = &mut slot.state else {
             return Ok(());
         };
-        let settled = entry.settle(id, &mut self.driver)?;
+        let settled = entry.settle(id, slot.paused, &mut self.driver)?;
+        if settled.finished {
+            self.close(id);
+            return Ok(());
+        }
         let counts = settled.waits && !slot.background;
         if counts != slot.counted {
             slot.counted = counts;
@@ -552,26 +554,23 @@ impl<S: 'static> Registry<S> {
             && self.alarms.len() == self.background_alarms
             && self.ready.is_empty()
             && self.hot.is_empty()
+            && self.executor.is_empty()
             && self.deferred.is_empty()
             && self.idle.is_empty()
             && self.shared.is_empty()
     }
 }
 
-fn boxed<S, N, F>(mut handler: F) -> Alarm<S>
-where
-    N: Into<Next>,
-    F: FnMut(&mut Context<'_, S>) -> N + 'static,
-{
-    Alarm {
-        ring: Box::new(move |context| handler(context).into()),
-        background: false,
-    }
+fn missing() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "the source was removed")
 }
 
 impl<S> Drop for Registry<S> {
     fn drop(&mut self) {
+        self.executor.close(&self.shared);
         self.shared.close();
+        // What was woken from elsewhere between the two.
+        self.executor.close(&self.shared);
         // Sources leave the driver's list before their descriptors close: a duplicate of one in
         // another process would otherwise keep it there. The list itself goes now.
     }

@@ -26,6 +26,8 @@ pub(super) struct Slot<S> {
     /// Whether it keeps the loop running, and whether it may.
     pub(super) counted: bool,
     pub(super) background: bool,
+    /// Whether its handlers are to wait.
+    pub(super) paused: bool,
     /// What is waiting in the ready list, so that it stands there once.
     pub(super) ready: Event,
 }
@@ -71,6 +73,7 @@ impl<S> Slots<S> {
             polled: false,
             counted: false,
             background: false,
+            paused: false,
             ready: Event::NONE,
         });
         SourceId {
@@ -114,6 +117,7 @@ impl<S> Slots<S> {
         slot.polled = false;
         slot.counted = false;
         slot.background = false;
+        slot.paused = false;
         slot.ready = Event::NONE;
         self.live -= 1;
         if let Some(generation) = slot.generation.checked_add(1) {

@@ -8,12 +8,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::alarms::Alarm;
 use super::entry::AnyEntry;
-use super::registry::Alarm;
 use super::slots::State;
 use super::{Context, Event, Registry, SelectorOptions, SourceId};
 use crate::driver::Driver;
 use crate::scheduler::Fired;
+use crate::simulation::Step;
 use crate::sys;
 
 /// Why [`Selector::run`] ended.
@@ -71,14 +72,12 @@ impl<S> fmt::Debug for Selector<S> {
     }
 }
 
-/// Readable when some source of the selector is: to sit inside another loop, which calls
-/// [`turn`](Selector::turn) with a time-out of zero then and when
-/// [`next_deadline`](Registry::next_deadline) has come.
+/// Readable when some source of the selector is: to sit inside another loop, which then calls
+/// [`turn`](Selector::turn) with a time-out of zero. After [`embed`](Selector::embed) it covers alarms
+/// and posts as well. It is not for reading from, nor for changing what it waits for.
 impl<S> AsFd for Selector<S> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.registry.driver {
-            Driver::System(poller) => poller.as_fd(),
-        }
+        self.registry.driver.as_fd()
     }
 }
 
@@ -94,10 +93,29 @@ impl<S: 'static> Selector<S> {
 
     pub(super) fn with_options(options: SelectorOptions, origin: Instant) -> io::Result<Self> {
         let driver = Driver::System(sys::Poller::open(options.events_max)?);
-        Ok(Self {
+        Ok(Self::with_driver(options, driver, origin))
+    }
+
+    pub(crate) fn with_driver(options: SelectorOptions, driver: Driver, origin: Instant) -> Self {
+        Self {
             registry: Registry::new(options, driver, origin),
             stale: 0,
-        })
+        }
+    }
+
+    /// Makes the selector's descriptor tell everything: alarms, posts, signals and what is left to
+    /// do from the last turn, so that another loop can sleep on it alone and call
+    /// [`turn`](Self::turn) with a time-out of zero whenever it is readable. Call it before the other
+    /// loop waits for the first time.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; [`Unsupported`](io::ErrorKind::Unsupported) other than on Linux.
+    pub fn embed(&mut self) -> io::Result<()> {
+        self.registry.driver.embed()?;
+        self.registry.embedded = true;
+        self.registry.leave();
+        Ok(())
     }
 
     /// Turns until nothing is left to wait for or somebody stops it. Blocks while nothing happens;
@@ -182,6 +200,7 @@ impl<S: 'static> Selector<S> {
         registry.slots.bury();
         registry.run_signals(state);
         registry.run_tasks(state);
+        registry.run_futures(state);
         registry.run_alarms(state);
         registry.reconcile();
         registry.arm_polled();
@@ -378,6 +397,7 @@ impl<S: 'static> Registry<S> {
 
     pub(crate) fn run_task(&mut self, state: &mut S, task: impl FnOnce(&mut Context<'_, S>)) {
         self.metrics.tasks += 1;
+        self.driver.record(Step::Task);
         let result = catch_unwind(AssertUnwindSafe(|| {
             task(&mut Context {
                 state: &mut *state,
@@ -409,6 +429,7 @@ impl<S: 'static> Registry<S> {
 
     fn ring(&mut self, state: &mut S, now: Instant, fired: Fired<Alarm<S>>) {
         self.metrics.alarms += 1;
+        self.driver.record(Step::Alarm(fired.id));
         let Fired { id, due, mut value } = fired;
         let result = catch_unwind(AssertUnwindSafe(|| {
             (value.ring)(&mut Context {
@@ -474,6 +495,7 @@ impl<S: 'static> Registry<S> {
             }
         };
         self.condemned = false;
+        self.driver.record(Step::Source(id, event));
         let done = entry.dispatch(id, event, self, state);
         if !self.additions.is_empty() {
             self.take_additions(id, &mut *entry);
@@ -509,12 +531,17 @@ impl<S: 'static> Registry<S> {
 
     /// The caller goes to wait elsewhere: every post must wake it, and what is left to do as well.
     fn leave(&mut self) {
+        self.reconcile();
+        self.arm_polled();
+        let now = self.driver.now();
+        if let Err(error) = self.driver.set_timer(self.alarms.poll(now)) {
+            self.report(None, error);
+        }
         self.shared.parking.park();
         let busy = !self.hot.is_empty()
             || !self.ready.is_empty()
             || !self.deferred.is_empty()
             || !self.idle.is_empty()
-            || !self.touched.is_empty()
             || !self.shared.is_empty();
         if busy {
             self.shared.waker.wake();

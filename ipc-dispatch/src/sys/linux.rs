@@ -9,6 +9,8 @@ use std::time::Duration;
 use mio::{Events, Poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
 use super::exit_status;
@@ -17,6 +19,7 @@ use crate::selector::{Event, Token};
 pub(crate) const MUST_REARM: bool = false;
 
 const WAKER: u64 = u64::MAX;
+const TIMER: u64 = u64::MAX - 4;
 
 /// A token of mio holds slot, side and generation.
 const _: () = assert!(usize::BITS == 64, "64-bit systems only");
@@ -38,6 +41,8 @@ pub(crate) struct Poller {
     epoll: Epoll,
     events: Events,
     waker: Waker,
+    /// Ready when an alarm of an embedded selector is due.
+    timer: Option<TimerFd>,
     pub(crate) lost: bool,
 }
 
@@ -52,6 +57,7 @@ impl Poller {
             epoll,
             events: Events::with_capacity(events_max),
             waker,
+            timer: None,
             lost: false,
         };
         poller.watch_waker()?;
@@ -62,6 +68,40 @@ impl Poller {
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
         self.epoll
             .add(self.waker.0.as_fd(), EpollEvent::new(flags, WAKER))?;
+        Ok(())
+    }
+
+    fn watch_timer(&self) -> io::Result<()> {
+        if let Some(timer) = &self.timer {
+            let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+            self.epoll.add(timer, EpollEvent::new(flags, TIMER))?;
+        }
+        Ok(())
+    }
+
+    /// Makes `as_fd` readable when the timer expires, too.
+    pub(crate) fn embed(&mut self) -> io::Result<()> {
+        if self.timer.is_none() {
+            let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+            self.timer = Some(TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?);
+            self.watch_timer()?;
+        }
+        Ok(())
+    }
+
+    /// Sets the timer, or stops it. Every setting is a new edge.
+    pub(crate) fn set_timer(&mut self, delay: Option<Duration>) -> io::Result<()> {
+        let Some(timer) = &self.timer else {
+            return Ok(());
+        };
+        match delay {
+            // A timer of zero would be none.
+            Some(delay) => {
+                let delay = TimeSpec::from_duration(delay.max(Duration::from_nanos(1)));
+                timer.set(Expiration::OneShot(delay), TimerSetTimeFlags::empty())?;
+            }
+            None => timer.unset()?,
+        }
         Ok(())
     }
 
@@ -118,7 +158,7 @@ impl Poller {
         }
         for event in &self.events {
             let bits = event.token().0 as u64;
-            if bits == WAKER {
+            if bits == WAKER || bits == TIMER {
                 continue;
             }
             let mut ready = Event::NONE;
@@ -149,7 +189,8 @@ impl Poller {
         replace(self.epoll.0.as_fd(), fresh.0.as_fd())?;
         replace(poll_fd(&self.poll), fresh.0.as_fd())?;
         self.lost = false;
-        self.watch_waker()
+        self.watch_waker()?;
+        self.watch_timer()
     }
 
     /// Parts a forked child from its parent's waker.
@@ -160,11 +201,13 @@ impl Poller {
     }
 
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
-        vec![
+        let mut list = vec![
             self.poll.as_raw_fd(),
             self.epoll.0.as_raw_fd(),
             self.waker.0.as_fd().as_raw_fd(),
-        ]
+        ];
+        list.extend(self.timer.iter().map(|timer| timer.as_fd().as_raw_fd()));
+        list
     }
 }
 

@@ -1,6 +1,7 @@
 //! The system, and what a platform must provide.
 //!
-//! - `Poller`: `open(events_max)`, `change`, `wait`, `waker`, `rebuild`, `descriptors`, `as_fd`; a
+//! - `Poller`: `open(events_max)`, `change`, `wait`, `waker`, `rebuild`, `renew_waker`, `embed`,
+//!   `set_timer`, `descriptors`, `as_fd`; a
 //!   set of descriptors that can be waited on together, level-triggered unless told otherwise, with
 //!   64 bits of token each.
 //! - `Waker`: `wake` ends a wait that is going on, or the next one, from any thread and from signal

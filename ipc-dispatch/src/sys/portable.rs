@@ -126,6 +126,17 @@ impl Poller {
         ))
     }
 
+    pub(crate) fn embed(&mut self) -> io::Result<()> {
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "one descriptor cannot tell about alarms on this system",
+        ))
+    }
+
+    pub(crate) fn set_timer(&mut self, _delay: Option<Duration>) -> io::Result<()> {
+        Ok(())
+    }
+
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
         vec![self.poll.as_raw_fd()]
     }

@@ -14,10 +14,6 @@ pub(crate) const SLOTS: usize = 128;
 /// behind others is not noticeably late.
 const AHEAD: Duration = Duration::from_micros(200);
 
-/// How long a worker must have been busy with one job before the ones behind it are taken back for
-/// an idle worker: moving a job costs about as much as a wake-up.
-pub(crate) const STEAL_AFTER: Duration = Duration::from_micros(200);
-
 /// Starts that may fail in a row, without a worker alive, before the waiting jobs are given up.
 const FAILED_STARTS_MAX: u32 = 3;
 
@@ -186,7 +182,7 @@ impl Plan {
         for (_, worker) in self.workers.iter() {
             sooner(self.worker_wake(worker));
             if idle && worker.held > 1 && worker.phase == Phase::Live {
-                sooner(Some(worker.since + STEAL_AFTER));
+                sooner(Some(worker.steal_from));
             }
         }
         // Never before now: a time in the past would only spin.
@@ -225,7 +221,7 @@ impl Plan {
         self.start_after = None;
         if let Some(worker) = self.workers.get_mut(key) {
             worker.was_ready = true;
-            worker.since = now;
+            worker.progressed(now);
             if worker.phase == Phase::Starting {
                 worker.phase = Phase::Live;
             }
@@ -252,7 +248,7 @@ impl Plan {
         let sent = worker.window.pop_front();
         worker.first_seq += 1;
         worker.held -= 1;
-        worker.since = now;
+        worker.progressed(now);
         worker.answered += 1;
         let verdict = worker.verdict.take();
         if let Phase::Stopping { force, .. } = worker.phase
@@ -290,7 +286,7 @@ impl Plan {
         }
         worker.window.pop_front();
         worker.first_seq += 1;
-        worker.since = now;
+        worker.progressed(now);
         self.front_changed(key, now, out);
     }
 
@@ -482,7 +478,7 @@ impl Plan {
         let worker = self.workers.get_mut(key).expect("a taker is in the table");
         let seq = worker.next_seq();
         if worker.held == 0 {
-            worker.since = now;
+            worker.progressed(now);
         }
         worker.window.push_back(Sent {
             job: job_key,
@@ -508,7 +504,7 @@ impl Plan {
         let idle = self.workers.iter().filter(|(_, worker)| worker.is_idle());
         let mut wanted = idle.count();
         for (key, worker) in self.workers.iter() {
-            let stuck = worker.held > 1 && now >= worker.since + STEAL_AFTER;
+            let stuck = worker.held > 1 && now >= worker.steal_from;
             if !stuck || wanted == 0 {
                 continue;
             }

@@ -52,6 +52,8 @@ impl Plan {
             worker.held -= 1;
             self.put_back(job, out);
         } else {
+            // It is further than its answers that were read: no reason to ask again soon.
+            worker.postpone_steal(now);
             self.front_changed(key, now, out);
         }
     }

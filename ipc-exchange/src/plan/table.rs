@@ -1,9 +1,13 @@
 //! The workers that are alive, and what each has in hand.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Ending, Force, JobKey, WorkerKey};
+
+/// How long a worker must have been busy with one job before the ones behind it are taken back for
+/// an idle worker: moving a job costs about as much as a wake-up.
+const STEAL_AFTER: Duration = Duration::from_micros(200);
 
 /// A job sent to a worker and not answered.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +41,8 @@ pub(crate) struct Worker {
     pub(crate) held: usize,
     /// When the first job in the window came to the front, or when the worker was last heard of.
     pub(crate) since: Instant,
+    /// From when on jobs may be taken back for idle workers.
+    pub(crate) steal_from: Instant,
     pub(crate) born: Instant,
     /// Jobs answered.
     pub(crate) answered: u64,
@@ -56,12 +62,23 @@ impl Worker {
             first_seq: 1,
             held: 0,
             since: now,
+            steal_from: now + STEAL_AFTER,
             born: now,
             answered: 0,
             verdict: None,
             was_ready: false,
             dismissed: false,
         }
+    }
+
+    /// The job in front is another, or the worker was heard of.
+    pub(crate) fn progressed(&mut self, now: Instant) {
+        self.since = now;
+        self.postpone_steal(now);
+    }
+
+    pub(crate) fn postpone_steal(&mut self, now: Instant) {
+        self.steal_from = now + STEAL_AFTER;
     }
 
     /// The sequence number the next job sent will have.

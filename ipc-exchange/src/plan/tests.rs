@@ -423,3 +423,21 @@ fn enough_failures_stop_the_rest() {
     world.submit(Spec::default());
     assert_eq!(world.endings[5], [Ending::Cancelled]);
 }
+
+#[test]
+fn a_recall_that_comes_too_late_is_not_asked_again_at_once() {
+    let mut world = World::new(config(2));
+    for _ in 0..3 {
+        world.submit(Spec::default());
+    }
+    for worker in [WorkerKey(0), WorkerKey(1)] {
+        world.step(worker, Reply::Ok);
+        world.step(worker, Reply::Ok);
+    }
+    assert_eq!(world.processes[&WorkerKey(0)].window.len(), 2);
+    // Worker 0 has begun its second job; its answer for the first was not read.
+    world.processes.get_mut(&WorkerKey(0)).unwrap().begun = 2;
+    world.step(WorkerKey(1), Reply::Ok);
+    world.advance(Duration::from_millis(1));
+    assert!(world.plan.next_wake(world.now) > Some(world.now));
+}

@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::io;
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
-use nix::unistd::getppid;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::{Pid, getppid};
 
 const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
 
@@ -40,4 +42,17 @@ pub(crate) fn die_with_parent(parent: u32) -> io::Result<()> {
         std::process::exit(crate::worker::EXIT_ORPHAN);
     }
     Ok(())
+}
+
+/// Waits until the child has ended, and leaves it to be reaped.
+pub(crate) fn await_end(pid: Pid) -> io::Result<()> {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+    loop {
+        match waitid(Id::Pid(pid), flags) {
+            Err(Errno::EINTR) => {}
+            // The latter: reaped elsewhere.
+            Ok(_) | Err(Errno::ECHILD) => return Ok(()),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
 }

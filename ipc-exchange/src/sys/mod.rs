@@ -6,6 +6,8 @@
 //!   be shrunk by another holder where the system can promise that (Linux: a sealed memfd).
 //! - `check_page_file(file, len)`: whether a file received from another process is safe to map.
 //! - `die_with_parent(parent)`: a second line behind the lifeline, or nothing.
+//! - `await_end(pid)`: waits until a child has ended, without reaping it, or answers at once where
+//!   the system cannot do that; also when it was reaped elsewhere.
 //!
 //! [`Page`] is the same everywhere.
 #![expect(
@@ -23,4 +25,4 @@ mod platform;
 mod platform;
 
 pub(crate) use page::Page;
-pub(crate) use platform::die_with_parent;
+pub(crate) use platform::{await_end, die_with_parent};

@@ -3,7 +3,7 @@
 mod any;
 #[cfg(feature = "bincode")]
 mod bincode;
-#[cfg(any(feature = "bincode", feature = "postcard"))]
+#[cfg(feature = "postcard")]
 mod guard;
 #[cfg(feature = "json")]
 mod json;

@@ -148,13 +148,12 @@ impl Framing {
     #[inline]
     pub fn begin(self, out: &mut Vec<u8>) -> OpenFrame {
         let start = out.len();
-        let room = match self {
-            Self::Native | Self::NativeChecked => native::HEADER,
-            Self::Ductworks => ductworks::HEADER,
-            Self::Length { width, .. } => width.bytes(),
-            Self::Multiprocessing => multiprocessing::HEADER,
-        };
-        out.extend_from_slice(&[0; 12][..room]);
+        match self {
+            Self::Native | Self::NativeChecked => out.extend_from_slice(&[0; native::HEADER]),
+            Self::Ductworks => out.extend_from_slice(&[0; ductworks::HEADER]),
+            Self::Length { width, .. } => out.extend_from_slice(&[0; 8][..width.bytes()]),
+            Self::Multiprocessing => out.extend_from_slice(&[0; multiprocessing::HEADER]),
+        }
         OpenFrame {
             start,
             payload: out.len(),

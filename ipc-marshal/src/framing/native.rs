@@ -44,12 +44,11 @@ pub(super) fn finish(
     let size = fits(out.len() - frame.payload, u32::MAX.into())? as u32;
     let descriptors = u16::try_from(descriptors)
         .map_err(|_| FrameError::Unsupported("more than 65535 descriptors"))?;
-    let mut header = [0; HEADER];
-    header[..4].copy_from_slice(&size.to_le_bytes());
-    header[4] = kind_code(kind);
-    header[5] = if checked { CHECKED } else { 0 };
-    header[6..].copy_from_slice(&descriptors.to_le_bytes());
-    out[frame.start..frame.payload].copy_from_slice(&header);
+    let [a, b, c, d] = size.to_le_bytes();
+    let [e, f] = descriptors.to_le_bytes();
+    let flags = if checked { CHECKED } else { 0 };
+    let header = out[frame.start..].first_chunk_mut::<HEADER>();
+    *header.expect("begin made room for it") = [a, b, c, d, kind_code(kind), flags, e, f];
     if checked {
         let sum = checksum(&out[frame.start..])?;
         out.extend_from_slice(&sum.to_le_bytes());

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, LinkedList};
 
 use ipc_marshal::{AnyCodec, Bincode, Codec, Raw};
+use proptest::prelude::*;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +117,42 @@ fn bincode_is_pinned() {
     assert_eq!(encode(&Bincode, &(250_u16, -1_i32)), b"\xfa\x01");
 }
 
+type Anything = (
+    Vec<(u8, i8, u16, i16, u32, i32)>,
+    BTreeMap<String, Option<(u64, i64, u128, i128)>>,
+    (bool, char, f32, f64, ()),
+    Result<Vec<char>, String>,
+);
+
+proptest! {
+    /// The crate writes what is read here, and reads what is written here.
+    #[test]
+    fn bincode_is_what_the_crate_says(value: Anything, cut in 0_usize..200, at in 0_usize..200, byte: u8) {
+        prop_assume!(!value.2.2.is_nan() && !value.2.3.is_nan());
+        let config = bincode::config::standard();
+        let theirs = bincode::serde::encode_to_vec(&value, config).unwrap();
+        prop_assert_eq!(&encode(&Bincode, &value), &theirs);
+        prop_assert_eq!(&Bincode.decode::<Anything>(&theirs).unwrap(), &value);
+        // Cut and spoilt, both say the same of it, but for what this crate forbids.
+        let mut spoilt = theirs;
+        spoilt.truncate(spoilt.len().saturating_sub(cut));
+        if let Some(place) = spoilt.get_mut(at) {
+            *place = byte;
+        }
+        let config = config.with_limit::<{ 1 << 20 }>();
+        let direct = bincode::serde::decode_from_slice::<Anything, _>(&spoilt, config);
+        match (Bincode.decode::<Anything>(&spoilt), direct) {
+            (Ok(ours), Ok((theirs, used))) => {
+                prop_assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+                prop_assert_eq!(used, spoilt.len());
+            }
+            (Err(_), Ok((_, used))) => prop_assert!(used < spoilt.len()),
+            (Err(_), Err(_)) => {}
+            (Ok(ours), Err(theirs)) => prop_assert!(false, "{ours:?} but {theirs}"),
+        }
+    }
+}
+
 #[cfg(feature = "json")]
 #[test]
 fn json_is_pinned_and_tells_positions() {
@@ -165,10 +202,10 @@ fn raw_takes_bytes_and_text_only() {
 #[test]
 fn errors_name_codec_type_and_position() {
     let error = Bincode.decode::<String>(b"\x05abc").unwrap_err();
-    assert_eq!(error.position(), Some(4));
+    assert_eq!(error.position(), Some(1));
     assert_eq!(
         error.to_string(),
-        "bincode cannot decode alloc::string::String at byte 4: at least 2 bytes are missing"
+        "bincode cannot decode alloc::string::String at byte 1: at least 2 bytes are missing"
     );
 }
 

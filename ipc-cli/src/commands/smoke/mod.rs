@@ -3,6 +3,7 @@
 mod check;
 mod core;
 mod dispatch;
+mod exchange;
 mod marshal;
 mod other;
 mod report;

@@ -8,7 +8,7 @@ use comfy_table::presets::NOTHING;
 use serde::Serialize;
 
 use super::check::{Check, Ended, Verdict};
-use super::{core, dispatch, marshal};
+use super::{core, dispatch, exchange, marshal};
 use crate::args::SmokeArgs;
 use crate::output::Output;
 use crate::run::Outcome;
@@ -72,6 +72,7 @@ fn checks() -> impl Iterator<Item = Check> {
         .iter()
         .chain(marshal::CHECKS)
         .chain(dispatch::CHECKS)
+        .chain(exchange::CHECKS)
         .copied()
 }
 
