@@ -19,6 +19,8 @@ use super::{Interest, adopt, message, set_nonblocking};
 
 #[path = "copy.rs"]
 mod copy;
+#[path = "frozen.rs"]
+mod frozen;
 #[path = "memory.rs"]
 mod memory;
 #[path = "parking.rs"]
@@ -27,6 +29,7 @@ mod parking;
 mod ready_set;
 
 use crate::Credentials;
+pub(crate) use frozen::FrozenPages;
 pub(crate) use memory::{CAPACITY_MAX, CAPACITY_MIN, SharedMemory};
 pub(crate) use parking::{
     barrier, futex_wait, futex_wake, joins_barriers, monotonic_ns, processors,

@@ -13,6 +13,7 @@
 //! - `peer_credentials`.
 //! - For rings, or `Unsupported` from the constructors: `SharedMemory`, the packet sockets, the
 //!   futex, the barrier, the number of processors and the clock.
+//! - `FrozenPages`: read-only memory to share, or `Unsupported` from its constructors.
 //!
 //! What is the same everywhere is in the other files of this folder.
 
@@ -41,11 +42,11 @@ pub(crate) use adopt::{duplicate_above, take_inherited};
 pub(crate) use message::FDS_MAX;
 pub(crate) use name::{SocketName, local_address, peer_address};
 pub(crate) use platform::{
-    CAPACITY_MAX, CAPACITY_MIN, ReadySet, SharedMemory, accept, barrier, futex_wait, futex_wake,
-    is_packet_socket, joins_barriers, monotonic_ns, packet_pair, packet_socket, peer_credentials,
-    pipe, poll, processors, read_now, read_waiting, receive, receive_packet, receive_with_fds,
-    send, send_packet, send_with_fds, set_connect_timeout, socket_pair, stream_socket, write_now,
-    write_waiting,
+    CAPACITY_MAX, CAPACITY_MIN, FrozenPages, ReadySet, SharedMemory, accept, barrier, futex_wait,
+    futex_wake, is_packet_socket, joins_barriers, monotonic_ns, packet_pair, packet_socket,
+    peer_credentials, pipe, poll, processors, read_now, read_waiting, receive, receive_packet,
+    receive_with_fds, send, send_packet, send_with_fds, set_connect_timeout, socket_pair,
+    stream_socket, write_now, write_waiting,
 };
 
 /// What [`poll`] waits for.

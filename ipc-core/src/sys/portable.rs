@@ -336,3 +336,28 @@ impl AsFd for ReadySet {
         match *self {}
     }
 }
+
+/// There is none here: no value of this type is ever made.
+#[derive(Debug)]
+pub(crate) enum FrozenPages {}
+
+impl FrozenPages {
+    pub(crate) fn build(_len: usize, _fill: impl FnOnce(&mut [u8])) -> io::Result<(OwnedFd, Self)> {
+        Err(no_frozen_memory())
+    }
+
+    pub(crate) fn map(_fd: BorrowedFd<'_>, _len_max: usize) -> io::Result<Self> {
+        Err(no_frozen_memory())
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match *self {}
+    }
+}
+
+fn no_frozen_memory() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "frozen memory is not supported on this system",
+    )
+}

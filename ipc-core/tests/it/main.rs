@@ -4,6 +4,8 @@
 
 mod address;
 mod descriptors;
+#[cfg(all(target_os = "linux", not(ipc_portable)))]
+mod frozen;
 mod inherit;
 mod port;
 mod stream;
