@@ -39,6 +39,9 @@ const CLOSED: u32 = 5;
 /// How long a blocked side sleeps on its word before it looks at the lifeline and then sleeps on the
 /// socket: a killed peer is noticed at most this late, an idle side wakes once for it.
 const FUTEX_SLICE: Duration = Duration::from_millis(10);
+/// So many sleeps on the word may end early and for nothing before the lifeline is looked at all the
+/// same: signals and a hostile peer can end them.
+const FUTEX_SLEEPS_MAX: u32 = 16;
 /// So many wakes in a row that bring nothing mean a hostile peer.
 const IDLE_WAKES_MAX: u32 = 10_000;
 /// How often a side that spins without a budget looks at the lifeline.
@@ -261,7 +264,8 @@ impl Lane {
         self.idle_wakes = 0;
     }
 
-    /// Waits until `ready`, or the other side is gone.
+    /// Waits until `ready`, or the other side is gone. A side that spins waits on for `enough`, for as
+    /// long as it may spin, so that the two do not trip over each other byte by byte.
     ///
     /// # Errors
     ///
@@ -272,35 +276,41 @@ impl Lane {
     pub(super) fn wait(
         &mut self,
         deadline: Deadline,
+        enough: impl Fn(&SharedMemory) -> bool,
         ready: impl Fn(&SharedMemory) -> bool,
     ) -> io::Result<()> {
         self.disarm();
-        if ready(&self.memory) || self.peer_gone() {
+        if self.peer_gone() {
             return Ok(());
         }
         if deadline == Deadline::Now {
             // The one look at the lifeline that a caller who never waits gets.
-            self.drain()?;
+            if !ready(&self.memory) {
+                self.drain()?;
+            }
             if ready(&self.memory) || self.peer_gone() {
                 return Ok(());
             }
             return Err(io::ErrorKind::WouldBlock.into());
         }
         match self.wait {
-            Wait::Spin => self.spin_until(deadline, &ready),
-            Wait::Park => self.park(deadline, &ready),
+            Wait::Spin => return self.spin_until(deadline, &enough, &ready),
+            Wait::Park => {}
             Wait::Adaptive => {
                 let budget = self.budget.next();
                 if !budget.is_zero() {
-                    if self.spin(budget, deadline, &ready) {
+                    if self.spin(budget, deadline, &enough) {
                         self.budget.won();
                         return Ok(());
                     }
                     self.budget.lost();
                 }
-                self.park(deadline, &ready)
             }
         }
+        if ready(&self.memory) || self.peer_gone() {
+            return Ok(());
+        }
+        self.park(deadline, &ready)
     }
 
     /// Spins for at most `budget`; answers whether that was enough.
@@ -308,15 +318,12 @@ impl Lane {
         &mut self,
         budget: Duration,
         deadline: Deadline,
-        ready: &impl Fn(&SharedMemory) -> bool,
+        enough: &impl Fn(&SharedMemory) -> bool,
     ) -> bool {
-        let start = Instant::now();
-        let budget = deadline
-            .remaining()
-            .map_or(budget, |remaining| remaining.min(budget));
+        let mut ends = None;
         loop {
             for _ in 0..32 {
-                if ready(&self.memory) {
+                if enough(&self.memory) {
                     self.stats.spins_won += 1;
                     return true;
                 }
@@ -325,7 +332,12 @@ impl Lane {
             if self.peer_closed() {
                 return true;
             }
-            if start.elapsed() >= budget {
+            // The clock is not worth reading for the first round, which most waits end in.
+            let ends = *ends.get_or_insert_with(|| {
+                let budget = deadline.remaining().map_or(budget, |left| left.min(budget));
+                Instant::now() + budget
+            });
+            if Instant::now() >= ends {
                 self.stats.spins_lost += 1;
                 return false;
             }
@@ -335,9 +347,10 @@ impl Lane {
     fn spin_until(
         &mut self,
         deadline: Deadline,
+        enough: &impl Fn(&SharedMemory) -> bool,
         ready: &impl Fn(&SharedMemory) -> bool,
     ) -> io::Result<()> {
-        while !self.spin(LIFELINE_EVERY, deadline, ready) {
+        while !self.spin(LIFELINE_EVERY, deadline, enough) {
             self.drain()?;
             if ready(&self.memory) || self.peer_gone() {
                 return Ok(());
@@ -356,34 +369,38 @@ impl Lane {
         deadline: Deadline,
         ready: &impl Fn(&SharedMemory) -> bool,
     ) -> io::Result<()> {
-        let slice_ends = Instant::now() + FUTEX_SLICE;
+        let mut sleeps_on_word = FUTEX_SLEEPS_MAX;
         loop {
-            let slice = slice_ends.saturating_duration_since(Instant::now());
-            let limit = deadline.remaining();
-            let on_word = !slice.is_zero();
-            self.stats.parks += 1;
+            let on_word = sleeps_on_word > 0;
             self.before_sleep(if on_word { FUTEX } else { BELL });
             let mut slept = Ok(());
             if !ready(&self.memory) && !self.peer_gone() {
+                self.stats.parks += 1;
                 self.stats.system_calls += 1;
-                slept = if on_word {
-                    let limit = limit.map_or(slice, |limit| limit.min(slice));
-                    sys::futex_wait(self.own_state(), FUTEX, limit)
+                if on_word {
+                    let limit = deadline
+                        .remaining()
+                        .map_or(FUTEX_SLICE, |l| l.min(FUTEX_SLICE));
+                    let woken = sys::futex_wait(self.own_state(), FUTEX, limit)?;
+                    sleeps_on_word = if woken { sleeps_on_word - 1 } else { 0 };
                 } else {
-                    wait::ready(self.socket.as_fd(), Interest::Read, deadline)
-                };
+                    slept = wait::ready(self.socket.as_fd(), Interest::Read, deadline);
+                }
             }
             self.after_sleep();
+            if ready(&self.memory) || self.peer_gone() {
+                return Ok(());
+            }
             match slept {
-                // The deadline is looked at below, after one more look at the ring.
+                // The deadline is looked at below, after the lifeline and the ring.
                 Err(error) if error.kind() != io::ErrorKind::TimedOut => return Err(error),
                 _ => {}
             }
-            if !on_word || slice_ends <= Instant::now() {
+            if sleeps_on_word == 0 {
                 self.drain()?;
-            }
-            if ready(&self.memory) || self.peer_gone() {
-                return Ok(());
+                if ready(&self.memory) || self.peer_gone() {
+                    return Ok(());
+                }
             }
             if deadline.is_expired() {
                 return Err(io::ErrorKind::TimedOut.into());
@@ -411,10 +428,12 @@ impl Lane {
         // Relaxed: see `set_state`.
         let woken = self.own_state().load(Ordering::Relaxed) == WOKEN;
         self.set_state(self.awake());
-        if woken {
+        if woken && self.wait == Wait::Adaptive {
             let stamp = self.memory.wake_stamp().load(Ordering::Relaxed);
-            let took = sys::monotonic_ns().saturating_sub(stamp);
-            self.budget.measured(Duration::from_nanos(took));
+            if stamp != 0 {
+                let took = sys::monotonic_ns().saturating_sub(stamp);
+                self.budget.measured(Duration::from_nanos(took));
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::Wait;
 use super::lane::{Lane, RingStats};
+use crate::sys::SharedMemory;
 use crate::{Deadline, Inbound, Readiness};
 
 /// Space is given back in pieces of this many bytes, so that the writer can go on meanwhile.
@@ -111,9 +112,8 @@ impl RingReader {
             return Ok(true);
         }
         let head = self.head;
-        self.lane.wait(deadline, |memory| {
-            memory.tail().load(Ordering::Relaxed) != head
-        })?;
+        let ready = |memory: &SharedMemory| memory.tail().load(Ordering::Relaxed) != head;
+        self.lane.wait(deadline, ready, ready)?;
         // When the peer is gone its last position is final and still has to be read.
         self.refresh()?;
         Ok(self.unread() > 0)

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::Wait;
 use super::lane::{Lane, RingStats};
 use super::reservation::Reservation;
-use crate::sys::{self, Interest};
+use crate::sys::{self, Interest, SharedMemory};
 use crate::{Deadline, Outbound, Readiness, wait};
 
 /// Bytes are published in pieces of this many, so that the reader can begin meanwhile.
@@ -154,10 +154,17 @@ impl RingWriter {
                 return Ok(());
             }
             let tail = self.tail;
-            self.lane.wait(deadline, |memory| {
+            let free = |memory: &SharedMemory| {
                 let head = memory.head().load(Ordering::Relaxed);
-                capacity.saturating_sub(tail.wrapping_sub(head) as usize) >= len
-            })?;
+                // A forged position is found out by `refresh`.
+                capacity.saturating_sub(tail.wrapping_sub(head) as usize)
+            };
+            let enough = len.max(capacity / 8);
+            self.lane.wait(
+                deadline,
+                |memory| free(memory) >= enough,
+                |memory| free(memory) >= len,
+            )?;
             self.check_open()?;
         }
     }

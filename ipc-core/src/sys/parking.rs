@@ -9,9 +9,9 @@ use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
-/// Sleeps while `word` is `expected`, at most `limit`. Answers when woken, when the word was another
-/// already, when the time is up or a signal arrived: the caller looks again in any case.
-pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, limit: Duration) -> io::Result<()> {
+/// Sleeps while `word` is `expected`, at most `limit`. Answers false when the time is up; true when
+/// woken, when the word was another already, or a signal arrived: the caller looks again in any case.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, limit: Duration) -> io::Result<bool> {
     let limit = libc::timespec {
         tv_sec: limit.as_secs().try_into().unwrap_or(libc::time_t::MAX),
         tv_nsec: limit.subsec_nanos().into(),
@@ -27,7 +27,8 @@ pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, limit: Duration) -> io
         )
     };
     match Errno::result(result) {
-        Ok(_) | Err(Errno::EAGAIN | Errno::EINTR | Errno::ETIMEDOUT) => Ok(()),
+        Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => Ok(true),
+        Err(Errno::ETIMEDOUT) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
 }

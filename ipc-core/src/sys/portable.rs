@@ -291,7 +291,7 @@ impl SharedMemory {
 pub(crate) const CAPACITY_MIN: usize = 4096;
 pub(crate) const CAPACITY_MAX: usize = 1 << 30;
 
-pub(crate) fn futex_wait(_word: &AtomicU32, _expected: u32, _limit: Duration) -> io::Result<()> {
+pub(crate) fn futex_wait(_word: &AtomicU32, _expected: u32, _limit: Duration) -> io::Result<bool> {
     Err(no_rings())
 }
 

@@ -6,7 +6,10 @@ mod address;
 mod descriptors;
 #[cfg(all(target_os = "linux", not(ipc_portable)))]
 mod frozen;
+#[cfg(all(target_os = "linux", not(ipc_portable)))]
+mod hostile;
 mod inherit;
+mod killed;
 mod port;
 mod stream;
 mod support;

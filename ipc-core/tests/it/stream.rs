@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use ipc_core::{AnyChannel, Channel, Deadline, Inbound, Outbound};
 
+use crate::support::poll;
 use crate::transfer::every_kind;
 
 /// The most that a test sends.
@@ -260,13 +261,4 @@ fn sleep_outbound(channel: &mut impl Outbound) {
         };
         poll(channel.outbound(), flags);
     }
-}
-
-fn poll(fd: std::os::fd::BorrowedFd<'_>, flags: nix::poll::PollFlags) {
-    let mut fds = [nix::poll::PollFd::new(fd, flags)];
-    let ready = nix::poll::poll(&mut fds, 20_000_u16).unwrap();
-    assert!(
-        ready > 0,
-        "an armed channel did not wake its sleeper within 20 s"
-    );
 }

@@ -27,3 +27,14 @@ pub(crate) fn within<T: Send + 'static>(
 
 /// Long enough for anything that does not hang.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// Waits for one event of `flags` on `fd`.
+#[track_caller]
+pub(crate) fn poll(fd: std::os::fd::BorrowedFd<'_>, flags: nix::poll::PollFlags) {
+    let mut fds = [nix::poll::PollFd::new(fd, flags)];
+    let ready = nix::poll::poll(&mut fds, 20_000_u16).unwrap();
+    assert!(
+        ready > 0,
+        "an armed channel did not wake its sleeper within 20 s"
+    );
+}
