@@ -36,6 +36,14 @@ impl Pending {
     }
 }
 
+/// A request that waits for an answer.
+struct Request {
+    pending: Pending,
+    /// It left as an order of its own, ahead of the batches: it is gone with the incarnation that it
+    /// was sent to, and never waits for the next.
+    is_order: bool,
+}
+
 struct Out {
     /// The present incarnation, once it is ready.
     sender: Option<Sender<ToActor>>,
@@ -48,10 +56,20 @@ struct Out {
     posted: bool,
     closed: bool,
     /// The requests that wait for an answer: the one at `base`, the one after it, and so on.
-    pending: VecDeque<Option<Pending>>,
+    pending: VecDeque<Option<Request>>,
     base: u64,
     /// Requests below this number have left.
     sent: u64,
+}
+
+impl Out {
+    /// Drops the oldest requests that wait for nothing any more.
+    fn forget_answered(&mut self) {
+        while let Some(None) = self.pending.front() {
+            self.pending.pop_front();
+            self.base += 1;
+        }
+    }
 }
 
 /// The way to an actor in its own process: batches messages, keeps those that were not sent over to
@@ -158,7 +176,10 @@ impl Link {
         out.count += 1;
         let urgent = answered.is_some();
         if let Some(answered) = answered {
-            out.pending.push_back(Some(Pending::Bytes(answered)));
+            out.pending.push_back(Some(Request {
+                pending: Pending::Bytes(answered),
+                is_order: false,
+            }));
         }
         if out.sender.is_none() || out.flushing {
             return Ok(());
@@ -263,7 +284,10 @@ impl Link {
             return pending.fail(AskError::NotStarted);
         };
         let request = out.base + out.pending.len() as u64;
-        out.pending.push_back(Some(pending));
+        out.pending.push_back(Some(Request {
+            pending,
+            is_order: true,
+        }));
         drop(out);
         if let Err(refused) = sender.try_send(ToActor(order(request))) {
             let full = matches!(refused, TrySendError::Full(_));
@@ -281,12 +305,9 @@ impl Link {
     pub(crate) fn take_pending(&self, request: u64) -> Option<Pending> {
         let mut out = self.lock();
         let index = usize::try_from(request.checked_sub(out.base)?).ok()?;
-        let pending = out.pending.get_mut(index)?.take();
-        while let Some(None) = out.pending.front() {
-            out.pending.pop_front();
-            out.base += 1;
-        }
-        pending
+        let request = out.pending.get_mut(index)?.take();
+        out.forget_answered();
+        Some(request?.pending)
     }
 
     /// The sender of the present incarnation.
@@ -310,14 +331,13 @@ impl Link {
     pub(crate) fn disconnect(&self, took_leave: bool) {
         let mut out = self.lock();
         out.sender = None;
+        let left = out.sent.saturating_sub(out.base);
         let mut lost = Vec::new();
-        while out.base < out.sent {
-            let Some(pending) = out.pending.pop_front() else {
-                break;
-            };
-            out.base += 1;
-            lost.extend(pending);
+        for (index, slot) in (0..).zip(&mut out.pending) {
+            let is_lost = |request: &mut Request| index < left || request.is_order;
+            lost.extend(slot.take_if(is_lost));
         }
+        out.forget_answered();
         drop(out);
         self.room.notify_all();
         let mut error = if took_leave {
@@ -325,8 +345,14 @@ impl Link {
         } else {
             AskError::Started
         };
-        for pending in lost {
-            pending.fail(std::mem::replace(&mut error, AskError::NotStarted));
+        for request in lost {
+            // An order is done between two messages; only a message can have been begun.
+            let error = if request.is_order {
+                AskError::NotStarted
+            } else {
+                std::mem::replace(&mut error, AskError::NotStarted)
+            };
+            request.pending.fail(error);
         }
     }
 
@@ -340,8 +366,8 @@ impl Link {
         let pending = std::mem::take(&mut out.pending);
         drop(out);
         self.room.notify_all();
-        for pending in pending.into_iter().flatten() {
-            pending.fail(AskError::NotStarted);
+        for request in pending.into_iter().flatten() {
+            request.pending.fail(AskError::NotStarted);
         }
     }
 

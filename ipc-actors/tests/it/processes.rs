@@ -62,6 +62,26 @@ fn zombies() -> BTreeSet<u32> {
 }
 
 #[test]
+fn questions_to_a_killed_process_all_end() {
+    with_arbiter(|arbiter| {
+        let counter = spawn(arbiter, counter());
+        let before = pid(&counter);
+        signal(before, "KILL");
+        // From before its end was noticed until the next incarnation answers.
+        eventually(|| match counter.info().wait_timeout(LIMIT) {
+            Ok(answer) => answer.is_ok_and(|info| info.pid != before),
+            Err(_) => panic!("a question was forgotten"),
+        });
+        eventually(|| {
+            counter
+                .echo(1)
+                .wait_timeout(LIMIT)
+                .is_ok_and(|echo| echo.is_ok())
+        });
+    });
+}
+
+#[test]
 fn it_is_another_process_and_it_is_gone_afterwards() {
     with_arbiter(|arbiter| {
         let counter = spawn(arbiter, counter());
