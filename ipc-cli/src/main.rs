@@ -5,6 +5,7 @@ mod commands;
 mod inputs;
 mod listing;
 mod output;
+mod parrot;
 mod run;
 mod sys;
 mod tasks;

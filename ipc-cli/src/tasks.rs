@@ -7,11 +7,13 @@ use std::path::Path;
 use std::process::Command;
 
 use clap::ValueEnum;
+use ipc_actors::host;
 use ipc_exchange::{Registry, registry};
 use ipc_marshal::Duct;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::parrot::Parrot;
 use crate::words::{Locale, WordCounter};
 
 /// Names of the tasks, as `--task` takes them.
@@ -74,7 +76,7 @@ fn read_chunks(path: &Path, mut take: impl FnMut(&[u8])) -> Result<(), String> {
 
 /// Everything that a worker process of this command may be asked to run.
 pub(crate) fn registry() -> Registry {
-    registry![sha256, wc, square, panic, die, multiplier]
+    registry![sha256, wc, square, panic, die, multiplier, host::<Parrot>]
 }
 
 /// What `smoke` computes.

@@ -1,5 +1,6 @@
 //! `ipc-cli smoke`: each layer, between real processes, on this machine.
 
+mod actors;
 mod check;
 mod core;
 mod dispatch;

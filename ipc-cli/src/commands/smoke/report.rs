@@ -8,7 +8,7 @@ use comfy_table::presets::NOTHING;
 use serde::Serialize;
 
 use super::check::{Check, Ended, Verdict};
-use super::{core, dispatch, exchange, marshal};
+use super::{actors, core, dispatch, exchange, marshal};
 use crate::args::SmokeArgs;
 use crate::output::Output;
 use crate::run::Outcome;
@@ -73,6 +73,7 @@ fn checks() -> impl Iterator<Item = Check> {
         .chain(marshal::CHECKS)
         .chain(dispatch::CHECKS)
         .chain(exchange::CHECKS)
+        .chain(actors::CHECKS)
         .copied()
 }
 
