@@ -13,11 +13,11 @@ use serde::Serialize;
 use crate::codec::encode;
 use crate::driver::{Driver, cancelled};
 use crate::outcome::{Sink, Slot, lock, wait};
-use crate::plan::{Event, Plan, Spec};
+use crate::plan::{Event, Spec};
 use crate::wire::Payload;
 use crate::{
-    ExchangeOptions, Handle, IntoTask, Map, Queue, Registry, SubmitError, SubmitReason, Task,
-    TaskId, TaskOptions,
+    ExchangeOptions, Handle, IntoTask, Map, Queue, Registry, Snapshot, SubmitError, SubmitReason,
+    Task, TaskId, TaskOptions,
 };
 
 /// Workers in other processes, and the tasks they run.
@@ -53,16 +53,16 @@ pub(crate) struct Submission {
 /// What the callers' threads and the exchange's thread share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) inbox: Mutex<Inbox>,
+    inbox: Mutex<Inbox>,
     room: Condvar,
     backlog: usize,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Inbox {
-    pub(crate) queue: Vec<Submission>,
+struct Inbox {
+    queue: Vec<Submission>,
     /// Whether the exchange's thread has been told and has not looked yet.
-    pub(crate) is_scheduled: bool,
+    is_scheduled: bool,
     /// Submitted and not ended.
     unfinished: usize,
     submitted: u64,
@@ -71,6 +71,13 @@ pub(crate) struct Inbox {
 }
 
 impl Shared {
+    /// What was submitted since the last time.
+    pub(crate) fn take(&self) -> Vec<Submission> {
+        let mut inbox = lock(&self.inbox);
+        inbox.is_scheduled = false;
+        std::mem::take(&mut inbox.queue)
+    }
+
     /// Makes room for `count` jobs that have ended.
     pub(crate) fn release(&self, count: usize) {
         let mut inbox = lock(&self.inbox);
@@ -126,12 +133,7 @@ impl Exchange {
         let thread = thread::Builder::new()
             .name("ipc-exchange".into())
             .spawn(move || {
-                let mut driver = Driver::new(
-                    Plan::new(options.config),
-                    options.launch,
-                    options.initializer,
-                    for_thread,
-                );
+                let mut driver = Driver::new(options, for_thread);
                 let mut selector = match Selector::new() {
                     Ok(selector) => selector,
                     Err(error) => return drop(opened.send(Err(error))),
@@ -266,17 +268,23 @@ impl Exchange {
         lock(&self.inner.shared.inbox).unfinished
     }
 
-    /// The process ids of the workers that are alive. Waits for the exchange's thread to answer.
-    pub fn workers(&self) -> Vec<u32> {
+    /// What the exchange is doing now. Waits for its thread to answer.
+    pub fn snapshot(&self) -> Snapshot {
         let (answer, answered) = mpsc::channel();
         let asked = self.inner.poster.post(move |ctx| {
             // Nobody waits any more if this fails.
-            let _ = answer.send(ctx.state.pids());
+            let _ = answer.send(ctx.state.snapshot());
         });
         match asked {
             Ok(()) => answered.recv().unwrap_or_default(),
-            Err(_) => Vec::new(),
+            Err(_) => Snapshot::default(),
         }
+    }
+
+    /// The process ids of the workers that are alive. Waits for the exchange's thread to answer.
+    pub fn workers(&self) -> Vec<u32> {
+        let workers = self.snapshot().workers;
+        workers.iter().map(|worker| worker.pid).collect()
     }
 
     /// Cancels every task that has not ended, and goes on.

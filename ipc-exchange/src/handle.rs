@@ -5,6 +5,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -51,9 +52,10 @@ impl<R> Handle<R> {
     pub fn cancel(&self) {
         let slot = Arc::clone(&self.slot);
         // A loop that is gone has ended every task.
-        let _ = self
-            .poster
-            .post(move |ctx| ctx.state.cancel(&slot, ctx.registry));
+        let _ = self.poster.post(move |ctx| {
+            ctx.state
+                .cancel(slot.key.load(Ordering::Relaxed), ctx.registry)
+        });
     }
 }
 

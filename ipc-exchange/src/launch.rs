@@ -58,7 +58,14 @@ pub(crate) struct Launched {
 impl Launch {
     /// Starts a process by `posix_spawn`: the cost does not depend on this one's size, and no code
     /// runs between fork and exec.
-    pub(crate) fn start(&self, role: Role, extra: OwnedFd) -> io::Result<Launched> {
+    ///
+    /// `output` takes the place of standard output and error.
+    pub(crate) fn start(
+        &self,
+        role: Role,
+        extra: OwnedFd,
+        output: Option<OwnedFd>,
+    ) -> io::Result<Launched> {
         let registry = Registry::installed().ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::Unsupported,
@@ -66,11 +73,14 @@ impl Launch {
             )
         })?;
         let (ours, theirs) = channel()?;
-        let inherit = Inherit::new()
+        let mut inherit = Inherit::new()
             .own_group()
             .give(0, File::open("/dev/null")?)
             .give(CONTROL, theirs)
             .give(EXTRA, extra);
+        if let Some(output) = output {
+            inherit = inherit.give(1, output.try_clone()?).give(2, output);
+        }
         let child = inherit.spawn(&self.command())?;
         let mut control: Control = control_options().from_channel(ours);
         let hello = ToWorker::Hello(Hello {

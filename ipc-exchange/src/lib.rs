@@ -94,6 +94,7 @@ mod task;
 mod wire;
 mod worker;
 
+pub use driver::{Running, Snapshot};
 pub use error::{Cause, Exit, LookupError, Report, SubmitError, SubmitReason, TaskError};
 pub use exchange::Exchange;
 pub use handle::Handle;
@@ -105,4 +106,4 @@ pub use program::{Program, StartError};
 pub use queue::Queue;
 pub use registry::{Entry, Registrable, Registry};
 pub use task::{IntoTask, Task, TaskId};
-pub use worker::{Current, current, init, init_in_test};
+pub use worker::{Current, Yield, YieldError, current, init, init_in_test};

@@ -10,7 +10,7 @@ use ipc_core::Deadline;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::outcome::{Collector, Outcome, Sink};
+use crate::outcome::{Arrival, Collector, Sink};
 use crate::{Exchange, IntoTask, SubmitReason, Task, TaskError};
 
 /// How many inputs are taken ahead of the results that were taken.
@@ -33,7 +33,7 @@ pub struct Map<A, R> {
     inputs: Option<Inputs<A>>,
     collector: Arc<Collector>,
     /// Outcomes taken from the collector and not sorted in.
-    arrived: VecDeque<(u64, Outcome)>,
+    arrived: VecDeque<(u64, Arrival)>,
     /// Results from `first` on.
     results: VecDeque<Option<Result<R, TaskError>>>,
     /// The position of the next result to be iterated over.
@@ -164,7 +164,10 @@ impl<A: Serialize, R: DeserializeOwned> Map<A, R> {
         if !self.collector.take(&mut self.arrived, deadline) {
             return false;
         }
-        while let Some((index, outcome)) = self.arrived.pop_front() {
+        while let Some((index, arrival)) = self.arrived.pop_front() {
+            let Arrival::End(outcome) = arrival else {
+                continue;
+            };
             self.unfinished -= 1;
             let slot = index
                 .checked_sub(self.first)

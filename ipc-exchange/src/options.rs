@@ -35,6 +35,8 @@ pub struct ExchangeOptions {
     pub(crate) backlog: usize,
     pub(crate) task: TaskOptions,
     pub(crate) initializer: Option<(TaskId, Payload)>,
+    pub(crate) capture: bool,
+    pub(crate) memory_max: Option<u64>,
     /// Why the initializer cannot be used, told by `open`.
     invalid: Option<String>,
 }
@@ -66,6 +68,8 @@ impl ExchangeOptions {
             backlog: 65_536,
             task: TaskOptions::new(),
             initializer: None,
+            capture: false,
+            memory_max: None,
             invalid: None,
         }
     }
@@ -90,6 +94,20 @@ impl ExchangeOptions {
     /// Replaces a worker that is older than this when it has answered for a task.
     pub fn age_max(mut self, age: Duration) -> Self {
         self.config.age_max = Some(age);
+        self
+    }
+
+    /// Replaces a worker that has more than this many bytes of memory resident, looked at now and
+    /// then when it has answered for a task.
+    pub fn memory_max(mut self, bytes: u64) -> Self {
+        self.memory_max = Some(bytes);
+        self
+    }
+
+    /// Captures what workers write to standard output and error; otherwise they share this process's.
+    /// The last 64 KiB that a failed task wrote are in its [`Report`](crate::Report).
+    pub fn capture(mut self, capture: bool) -> Self {
+        self.capture = capture;
         self
     }
 

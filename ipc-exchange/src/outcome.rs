@@ -23,6 +23,7 @@ pub(crate) struct Outcome {
     pub(crate) pid: Option<u32>,
     pub(crate) queued: Duration,
     pub(crate) ran: Duration,
+    pub(crate) output: String,
     pub(crate) result: Result<Payload, Cause>,
 }
 
@@ -44,7 +45,7 @@ impl Outcome {
             pid: self.pid,
             queued: self.queued,
             ran: self.ran,
-            output: String::new(),
+            output: self.output,
             cause,
         }))
     }
@@ -57,15 +58,56 @@ pub(crate) enum Sink {
     Slot(Arc<Slot>),
     /// To a map or queue, under this number.
     Collector(Arc<Collector>, u64),
+    /// The same for a streaming task, whose key is needed to grant it credit.
+    Stream(Arc<Collector>, u64, Arc<AtomicUsize>),
 }
 
 impl Sink {
     pub(crate) fn complete(self, outcome: Outcome) {
         match self {
             Self::Slot(slot) => slot.complete(outcome),
-            Self::Collector(collector, index) => collector.complete(index, outcome),
+            Self::Collector(collector, index) => collector.push(index, Arrival::End(outcome)),
+            Self::Stream(collector, index, key) => {
+                key.store(NO_KEY, Ordering::Relaxed);
+                collector.push(index, Arrival::End(outcome));
+            }
         }
     }
+
+    /// Hands over an item of a streaming task. From any other it goes nowhere.
+    pub(crate) fn item(&self, value: Payload) {
+        if let Self::Stream(collector, index, _) = self {
+            collector.push(*index, Arrival::Item(value));
+        }
+    }
+
+    /// Where the job's key is to be noted.
+    pub(crate) fn key(&self) -> Option<&AtomicUsize> {
+        match self {
+            Self::Slot(slot) => Some(&slot.key),
+            Self::Collector(..) => None,
+            Self::Stream(_, _, key) => Some(key),
+        }
+    }
+
+    /// Whether it goes to this map or queue.
+    pub(crate) fn is_of(&self, other: &Arc<Collector>) -> bool {
+        match self {
+            Self::Slot(_) => false,
+            Self::Collector(collector, _) | Self::Stream(collector, ..) => {
+                Arc::ptr_eq(collector, other)
+            }
+        }
+    }
+}
+
+/// What comes to a map or queue.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// One of the results of a streaming task.
+    Item(Payload),
+    /// The end of a task; for others than streaming ones, with its result.
+    End(Outcome),
 }
 
 /// The key of a job that has not reached the exchange's thread.
@@ -150,14 +192,14 @@ pub(crate) struct Collector {
 
 #[derive(Debug, Default)]
 struct CollectorState {
-    outcomes: VecDeque<(u64, Outcome)>,
+    arrivals: VecDeque<(u64, Arrival)>,
     waits: bool,
 }
 
 impl Collector {
-    fn complete(&self, index: u64, outcome: Outcome) {
+    fn push(&self, index: u64, arrival: Arrival) {
         let mut state = lock(&self.state);
-        state.outcomes.push_back((index, outcome));
+        state.arrivals.push_back((index, arrival));
         let waits = std::mem::take(&mut state.waits);
         drop(state);
         if waits {
@@ -167,11 +209,11 @@ impl Collector {
 
     /// Moves everything that has come to `into`, waiting until `deadline` for the first. Answers
     /// whether there was anything.
-    pub(crate) fn take(&self, into: &mut VecDeque<(u64, Outcome)>, deadline: Deadline) -> bool {
+    pub(crate) fn take(&self, into: &mut VecDeque<(u64, Arrival)>, deadline: Deadline) -> bool {
         let mut state = lock(&self.state);
         loop {
-            if !state.outcomes.is_empty() {
-                into.append(&mut state.outcomes);
+            if !state.arrivals.is_empty() {
+                into.append(&mut state.arrivals);
                 return true;
             }
             state.waits = true;
@@ -184,7 +226,7 @@ impl Collector {
 
     /// Outcomes that have come and were not taken.
     pub(crate) fn len(&self) -> usize {
-        lock(&self.state).outcomes.len()
+        lock(&self.state).arrivals.len()
     }
 }
 

@@ -93,7 +93,7 @@ impl<In, Out> Program<In, Out> {
         }
         let argument = encode(argument).map_err(|reason| StartError::BadArgument { reason })?;
         let (ours, theirs) = channel()?;
-        let launched = Launch::default().start(Role::Program { task, argument }, theirs)?;
+        let launched = Launch::default().start(Role::Program { task, argument }, theirs, None)?;
         Ok(Self {
             duct: Duct::from_channel(ours),
             process: Process::new(launched),

@@ -1,17 +1,21 @@
 //! Results in the order in which they come.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ipc_core::Deadline;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::outcome::{Collector, Outcome, Sink};
-use crate::{Exchange, IntoTask, SubmitError, TaskError};
+use crate::codec::decode;
+use crate::outcome::{Arrival, Collector, NO_KEY, Sink};
+use crate::task::{path, signature};
+use crate::wire::CREDIT;
+use crate::{Exchange, IntoTask, SubmitError, Task, TaskError, TaskId, Yield};
 
 /// Results of tasks that may be different functions with one type of result, in the order in which
 /// they end.
@@ -21,9 +25,11 @@ use crate::{Exchange, IntoTask, SubmitError, TaskError};
 pub struct Queue<R> {
     exchange: Exchange,
     collector: Arc<Collector>,
-    arrived: VecDeque<(u64, Outcome)>,
+    arrived: VecDeque<(u64, Arrival)>,
     started: u64,
     taken: u64,
+    /// Streaming tasks that have not ended: their keys, and the items taken since the last credit.
+    streams: HashMap<u64, (Arc<AtomicUsize>, u32)>,
     result: PhantomData<fn() -> R>,
 }
 
@@ -35,6 +41,7 @@ impl<R> Queue<R> {
             arrived: VecDeque::new(),
             started: 0,
             taken: 0,
+            streams: HashMap::new(),
             result: PhantomData,
         }
     }
@@ -55,6 +62,31 @@ impl<R> Queue<R> {
         let task = task.into_task();
         self.exchange
             .place(task, argument, None, sink, Deadline::Never)?;
+        self.started += 1;
+        Ok(number)
+    }
+
+    /// Starts a streaming task, `fn(A, Yield<R>)`: every item it yields is a result. Its own end is
+    /// none, unless it fails. If it is lost and tried again, its items come again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Exchange::submit`].
+    pub fn start_stream<F, A>(&mut self, task: F, argument: A) -> Result<u64, SubmitError<A>>
+    where
+        F: Fn(A, Yield<R>) + Copy + 'static,
+        A: Serialize,
+    {
+        let _ = task;
+        let name = path::<F>();
+        let id = TaskId::new(name, &signature::<A, Yield<R>>());
+        let task = Task::<A, ()>::from_parts(id, name);
+        let number = self.started;
+        let key = Arc::new(AtomicUsize::new(NO_KEY));
+        let sink = Sink::Stream(Arc::clone(&self.collector), number, Arc::clone(&key));
+        self.exchange
+            .place(task, argument, None, sink, Deadline::Never)?;
+        self.streams.insert(number, (key, 0));
         self.started += 1;
         Ok(number)
     }
@@ -97,15 +129,53 @@ impl<R: DeserializeOwned> Queue<R> {
     }
 
     fn recv_by(&mut self, deadline: Deadline) -> Option<(u64, Result<R, TaskError>)> {
-        if self.taken == self.started {
-            return None;
+        loop {
+            if self.taken == self.started {
+                return None;
+            }
+            if self.arrived.is_empty() && !self.collector.take(&mut self.arrived, deadline) {
+                return None;
+            }
+            let (number, arrival) = self.arrived.pop_front()?;
+            match arrival {
+                Arrival::Item(value) => {
+                    self.grant(number);
+                    match decode(&value.0) {
+                        Ok(item) => return Some((number, Ok(item))),
+                        // The types are the same on both sides, or the hand-shake had failed; only
+                        // a `Deserialize` that refuses what its `Serialize` wrote gets here.
+                        Err(_) => continue,
+                    }
+                }
+                Arrival::End(outcome) => {
+                    self.taken += 1;
+                    let is_stream = self.streams.remove(&number).is_some();
+                    if !is_stream || outcome.result.is_err() {
+                        return Some((number, outcome.into_result()));
+                    }
+                }
+            }
         }
-        if self.arrived.is_empty() && !self.collector.take(&mut self.arrived, deadline) {
-            return None;
+    }
+
+    /// An item was taken: now and then the task is told that it may yield more.
+    fn grant(&mut self, number: u64) {
+        let Some((key, taken)) = self.streams.get_mut(&number) else {
+            return;
+        };
+        *taken += 1;
+        if *taken < CREDIT / 2 {
+            return;
         }
-        let (number, outcome) = self.arrived.pop_front()?;
-        self.taken += 1;
-        Some((number, outcome.into_result()))
+        let count = std::mem::take(taken);
+        let key = Arc::clone(key);
+        // A loop that is gone has ended the task.
+        let _ = self.exchange.poster().post(move |ctx| {
+            let key = key.load(Ordering::Relaxed);
+            if key != NO_KEY {
+                ctx.state.grant(key, count, ctx.registry);
+            }
+        });
     }
 }
 

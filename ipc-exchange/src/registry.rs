@@ -1,7 +1,6 @@
 //! The functions that other processes may be asked to run.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use ipc_core::AnyChannel;
@@ -11,8 +10,8 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::{decode, encode};
 use crate::task::{fnv, path, program_signature, signature};
-use crate::wire::Finished;
-use crate::{LookupError, Task, TaskId};
+use crate::wire::{Finished, Payload};
+use crate::{LookupError, Task, TaskId, Yield};
 
 /// The functions a program and its workers share, made by [`registry!`](macro@crate::registry).
 ///
@@ -164,10 +163,10 @@ impl Registry {
     }
 }
 
-/// A function that can be in a [`Registry`]: a task, `fn(A) -> R`, or a program,
-/// `fn(Duct<Out, In>, A)`.
+/// A function that can be in a [`Registry`]: a task, `fn(A) -> R`, a streaming task,
+/// `fn(A, Yield<T>)`, or a program, `fn(Duct<Out, In>, A)`.
 ///
-/// `Kind` tells the two apart and is inferred.
+/// `Kind` tells them apart and is inferred.
 pub trait Registrable<Kind> {
     /// Its entry.
     fn entry(self) -> Entry;
@@ -229,6 +228,33 @@ where
     }
 }
 
+impl<F, A, T> Registrable<fn(A, Yield<T>)> for F
+where
+    F: Fn(A, Yield<T>) + Copy + Send + Sync + 'static,
+    A: DeserializeOwned,
+    T: Serialize,
+{
+    fn entry(self) -> Entry {
+        let signature = signature::<A, Yield<T>>();
+        let run = move |bytes: &[u8]| match decode::<A>(bytes) {
+            Ok(argument) => {
+                self(argument, Yield::current());
+                Finished::Returned {
+                    value: Payload::default(),
+                    failed: false,
+                }
+            }
+            Err(error) => Finished::BadArgument(error),
+        };
+        Entry {
+            id: TaskId::new(path::<F>(), &signature),
+            name: path::<F>(),
+            signature,
+            run: Run::Task(Box::new(run)),
+        }
+    }
+}
+
 impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.id, self.name, self.signature)
@@ -237,7 +263,8 @@ impl fmt::Debug for Entry {
 
 /// Builds a [`Registry`] from a list of functions.
 ///
-/// Tasks, `fn(A) -> R`, and programs, `fn(Duct<Out, In>, A)`, may be mixed. A generic function is
+/// Tasks, `fn(A) -> R`, streaming tasks, `fn(A, Yield<T>)`, and programs, `fn(Duct<Out, In>, A)`, may
+/// be mixed. A generic function is
 /// named with its types: `registry![square, sort::<u64>]`.
 ///
 /// # Examples
@@ -261,9 +288,4 @@ macro_rules! registry {
     ($($function:expr),* $(,)?) => {
         $crate::Registry::new([$($crate::Registrable::entry($function)),*])
     };
-}
-
-/// Runs `work`, turning a panic into what the panic hook recorded.
-pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, ()> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(drop)
 }

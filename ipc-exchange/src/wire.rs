@@ -13,6 +13,9 @@ use crate::TaskId;
 /// Changes whenever the messages or the control page do.
 pub(crate) const PROTOCOL: u32 = 1;
 
+/// How many items a streaming task may be ahead of its owner.
+pub(crate) const CREDIT: u32 = 64;
+
 /// Bytes that are copied as a whole instead of one by one.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Payload(pub(crate) Vec<u8>);
@@ -24,6 +27,8 @@ pub(crate) enum ToWorker {
     Hello(Hello),
     /// Jobs for a worker of an exchange, in the order of `seq`.
     Run(Vec<Run>),
+    /// The running task may yield this many items more.
+    Credit { seq: u64, count: u32 },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,9 +45,11 @@ pub(crate) struct Hello {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Role {
-    /// Runs tasks one after another; the initializer, if any, first.
+    /// Runs tasks one after another; the initializer, if any, first. Writes the marker and a job's
+    /// sequence number to standard output after each.
     Worker {
         initializer: Option<(TaskId, Payload)>,
+        marker: Option<String>,
     },
     /// Runs one program with this argument, on a channel of its own.
     Program { task: TaskId, argument: Payload },
@@ -66,6 +73,8 @@ pub(crate) enum FromWorker {
     Ready,
     /// The worker will not work, and why. It ends after this.
     Refused(String),
+    /// The running job has yielded an item.
+    Item { seq: u64, value: Payload },
     /// What came of a job.
     Done {
         seq: u64,

@@ -61,6 +61,8 @@ pub(crate) enum Event {
     /// A worker's process has ended, or could not be started. `begun` is the sequence number up to
     /// which it had begun jobs.
     Exited { worker: WorkerKey, begun: u64 },
+    /// A worker has grown too large: it is to be replaced after its job.
+    Worn { worker: WorkerKey },
     /// A worker answered what it was not asked: nothing it says can be used.
     Broken { worker: WorkerKey },
     /// The number of workers wanted at most.

@@ -134,6 +134,7 @@ impl Plan {
                 recalled,
             } => self.recalled(worker, seq, recalled, now, out),
             Event::Exited { worker, begun } => self.exited(worker, begun, now, out),
+            Event::Worn { worker } => self.retire(worker, out),
             Event::Broken { worker } => self.broken(worker, now, out),
             Event::Limit { limit } => self.limited(limit.max(1), out),
             Event::Close => self.closing = true,

@@ -220,6 +220,7 @@ enum Step {
     Die(usize),
     Wait(u64),
     Limit(usize),
+    Worn(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -235,6 +236,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..4usize).prop_map(Step::Die),
         1 => (0..30u64).prop_map(Step::Wait),
         1 => (1..4usize).prop_map(Step::Limit),
+        1 => (0..4usize).prop_map(Step::Worn),
     ]
 }
 
@@ -268,6 +270,9 @@ fn take(world: &mut World, step: &Step) {
         }
         Step::Die(worker) => world.die(WorkerKey(worker)),
         Step::Wait(ms) => world.advance(Duration::from_millis(ms)),
+        Step::Worn(worker) => world.event(Event::Worn {
+            worker: WorkerKey(worker),
+        }),
         Step::Limit(limit) => world.event(Event::Limit { limit }),
     }
 }

@@ -11,11 +11,18 @@ mod exchange;
 mod harness;
 mod map;
 mod program;
+mod recycling;
 mod tasks;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     tasks::init();
-    harness::run(&[exchange::TESTS, map::TESTS, death::TESTS, program::TESTS])
+    harness::run(&[
+        exchange::TESTS,
+        map::TESTS,
+        death::TESTS,
+        program::TESTS,
+        recycling::TESTS,
+    ])
 }

@@ -6,13 +6,37 @@ use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ipc_exchange::{Exchange, current, init as exchange_init, registry};
+use ipc_exchange::{Exchange, Yield, current, init as exchange_init, registry};
 use ipc_marshal::Duct;
 
 pub(crate) fn init() {
     exchange_init(registry![
-        square, pid, pause, spin, die, mark, fail, panics, big, nested, orphan, grandchild,
-        cooperate, huge, echo, quits, deaf, attempt, double,
+        square,
+        pid,
+        pause,
+        spin,
+        die,
+        mark,
+        fail,
+        panics,
+        big,
+        nested,
+        orphan,
+        grandchild,
+        cooperate,
+        huge,
+        echo,
+        quits,
+        deaf,
+        attempt,
+        double,
+        counts,
+        counts_and_dies,
+        records,
+        says,
+        says_and_fails,
+        says_and_dies,
+        grows,
     ]);
 }
 
@@ -180,4 +204,50 @@ pub(crate) fn quits(_: Duct<(), ()>, code: i32) {
 pub(crate) fn deaf(mut duct: Duct<u32, ()>, _: ()) {
     duct.send(process::id()).unwrap();
     spin(None);
+}
+
+/// Yields numbers.
+pub(crate) fn counts((start, count): (u64, u64), out: Yield<u64>) {
+    for n in start..start + count {
+        out.put(&n).unwrap();
+    }
+}
+
+pub(crate) fn counts_and_dies(count: u64, out: Yield<u64>) {
+    counts((0, count), out);
+    process::abort();
+}
+
+/// Yields numbers and writes down how far it is.
+pub(crate) fn records((path, count): (PathBuf, u64), out: Yield<u64>) {
+    for n in 0..count {
+        fs::write(&path, n.to_string()).unwrap();
+        out.put(&n).unwrap();
+    }
+}
+
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "it is captured")]
+pub(crate) fn says(text: String) {
+    println!("{text} out");
+    eprintln!("{text} err");
+}
+
+pub(crate) fn says_and_fails(text: String) {
+    says(text);
+    panic!("on purpose");
+}
+
+#[expect(clippy::print_stdout, reason = "it is captured")]
+pub(crate) fn says_and_dies(bytes: usize) {
+    for _ in 0..bytes / 100 {
+        println!("{}", "x".repeat(99));
+    }
+    println!("the end");
+    process::abort();
+}
+
+/// Keeps memory for ever.
+pub(crate) fn grows(bytes: usize) -> u32 {
+    std::mem::forget(vec![1_u8; bytes]);
+    pause(10)
 }

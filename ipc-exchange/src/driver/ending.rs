@@ -1,0 +1,104 @@
+//! What a job's owner is told.
+
+use std::time::{Duration, Instant};
+
+use crate::exchange::Submission;
+use crate::outcome::{Outcome, between};
+use crate::plan::Ending;
+use crate::wire::{Finished, Payload};
+use crate::{Cause, Exit};
+
+/// A job that has not ended.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) submission: Submission,
+    pub(super) attempt: u32,
+    pub(super) pid: Option<u32>,
+    /// Where it was sent last, by worker and sequence number.
+    pub(super) place: Option<(crate::plan::WorkerKey, u64)>,
+    pub(super) sent: Instant,
+}
+
+/// What is known besides the ending itself.
+#[derive(Debug, Default)]
+pub(super) struct Evidence {
+    pub(super) reply: Option<(Finished, Duration)>,
+    pub(super) exit: Option<Exit>,
+    pub(super) start_error: String,
+    pub(super) output: String,
+}
+
+impl Job {
+    pub(super) fn outcome(&self, ending: Ending, evidence: &mut Evidence) -> Outcome {
+        let now = Instant::now();
+        let mut ran = match self.attempt {
+            0 => Duration::ZERO,
+            _ => between(self.sent, now),
+        };
+        let result = match ending {
+            Ending::Replied => match evidence.reply.take() {
+                Some((finished, measured)) => {
+                    ran = measured;
+                    finished_result(finished)
+                }
+                None => Err(Cause::Cancelled),
+            },
+            Ending::Lost { .. } => Err(Cause::Lost {
+                exit: evidence.exit.unwrap_or(Exit::Unknown),
+            }),
+            Ending::NoWorker => Err(Cause::NoWorker {
+                reason: evidence.start_error.clone(),
+            }),
+            Ending::TimedOut { running } => Err(Cause::TimedOut { running }),
+            Ending::Cancelled => Err(Cause::Cancelled),
+        };
+        let queued = match self.attempt {
+            0 => between(self.submission.at, now),
+            _ => between(self.submission.at, self.sent),
+        };
+        Outcome {
+            task: self.submission.name,
+            task_id: self.submission.task,
+            job: self.submission.number,
+            attempt: self.attempt,
+            pid: self.pid,
+            queued,
+            ran,
+            output: std::mem::take(&mut evidence.output),
+            result,
+        }
+    }
+}
+
+/// The outcome of a submission that was never placed.
+pub(crate) fn cancelled(submission: &Submission) -> Outcome {
+    Outcome {
+        task: submission.name,
+        task_id: submission.task,
+        job: submission.number,
+        attempt: 0,
+        pid: None,
+        queued: submission.at.elapsed(),
+        ran: Duration::ZERO,
+        output: String::new(),
+        result: Err(Cause::Cancelled),
+    }
+}
+
+fn finished_result(finished: Finished) -> Result<Payload, Cause> {
+    match finished {
+        Finished::Returned { value, .. } => Ok(value),
+        Finished::Panicked {
+            message,
+            location,
+            backtrace,
+        } => Err(Cause::Panicked {
+            message,
+            location,
+            backtrace,
+        }),
+        Finished::BadArgument(reason) => Err(Cause::BadArgument { reason }),
+        Finished::BadResult(reason) => Err(Cause::BadResult { reason }),
+        Finished::Unknown => Err(Cause::Unknown),
+    }
+}

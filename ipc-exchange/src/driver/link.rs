@@ -1,0 +1,283 @@
+//! One worker's process, as the exchange sees it.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use ipc_dispatch::{Control as Keep, Descriptor, Key, Registry, SourceId};
+use ipc_marshal::TrySendError;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::output::{Output, pipe};
+use super::state::Driver;
+use crate::launch::{Control, Launch};
+use crate::plan::WorkerKey;
+use crate::sys::Page;
+use crate::wire::{Payload, Role, Run, ToWorker};
+use crate::{Exit, TaskId};
+
+/// How often a worker's memory is looked at.
+const MEMORY_EVERY: Duration = Duration::from_millis(50);
+
+/// A worker's process as long as it is not reaped and read to its end.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) key: Key<Control>,
+    pub(super) pid: u32,
+    pub(super) child: Option<SourceId>,
+    pub(super) page: Page,
+    /// Jobs to be sent with the next frame, and frames that found no room.
+    pub(super) batch: Vec<Run>,
+    unsent: VecDeque<ToWorker>,
+    /// The last sequence numbers that were answered and sent.
+    pub(super) answered: u64,
+    pub(super) sent: u64,
+    /// The keys of the jobs sent and not answered.
+    window: VecDeque<usize>,
+    pub(super) exit: Option<Exit>,
+    output: Option<(Output, Key<Descriptor<File>>)>,
+    memory_seen: Instant,
+}
+
+/// How an exchange's workers are started.
+#[derive(Debug)]
+pub(super) struct Starting {
+    pub(super) launch: Launch,
+    pub(super) initializer: Option<(TaskId, Payload)>,
+    pub(super) capture: bool,
+}
+
+impl Starting {
+    /// Starts a worker's process and registers its channel, its output and its end.
+    pub(super) fn start(
+        &self,
+        key: WorkerKey,
+        registry: &mut Registry<Driver>,
+    ) -> io::Result<Link> {
+        let page = Page::new()?;
+        let extra = page.as_fd().try_clone_to_owned()?;
+        let (output, pipe) = match self.capture {
+            true => (Some(Output::new()), Some(pipe()?)),
+            false => (None, None),
+        };
+        let role = Role::Worker {
+            initializer: self.initializer.clone(),
+            marker: output.as_ref().map(Output::marker),
+        };
+        let (reader, writer): (Option<File>, Option<OwnedFd>) = pipe.unzip();
+        let mut launched = self.launch.start(role, extra, writer)?;
+        let pid = launched.child.id();
+        let child = registry.on_child(pid, move |status, ctx| {
+            let exit = status.map_or(Exit::Unknown, Exit::from);
+            ctx.state.exited(key, exit, ctx.registry);
+        });
+        let child = match child {
+            Ok(child) => child,
+            Err(error) => {
+                launched.child.kill()?;
+                launched.child.wait()?;
+                return Err(error);
+            }
+        };
+        let source = registry.add(launched.control);
+        let output = match output.zip(reader) {
+            Some((output, reader)) => Some((output, add_output(key, reader, registry)?)),
+            None => None,
+        };
+        registry.on_message(source, move |_: &mut Control, message, ctx| {
+            ctx.state.message(key, message);
+            ctx.state.pump_later(ctx.registry);
+        })?;
+        Ok(Link {
+            key: source,
+            pid,
+            child: Some(child),
+            page,
+            batch: Vec::new(),
+            unsent: VecDeque::new(),
+            answered: 0,
+            sent: 0,
+            window: VecDeque::new(),
+            exit: None,
+            output,
+            memory_seen: Instant::now(),
+        })
+    }
+}
+
+fn add_output(
+    key: WorkerKey,
+    reader: File,
+    registry: &mut Registry<Driver>,
+) -> io::Result<Key<Descriptor<File>>> {
+    let source = registry.add(Descriptor(reader));
+    registry.on_readable(source, move |pipe: &mut Descriptor<File>, ctx| {
+        match ctx.state.link(key).and_then(|link| link.output.as_mut()) {
+            Some((output, known)) if known.id() == source.id() => {
+                if output.read(&pipe.0) {
+                    Keep::Keep
+                } else {
+                    Keep::Drop
+                }
+            }
+            _ => Keep::Close,
+        }
+    })?;
+    Ok(source)
+}
+
+impl Link {
+    /// Queues the batch as a frame and writes what there is room for; when there is none, the
+    /// selector writes later.
+    pub(super) fn send_batch(
+        &mut self,
+        key: WorkerKey,
+        registry: &mut Registry<Driver>,
+    ) -> io::Result<()> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let frame = ToWorker::Run(std::mem::take(&mut self.batch));
+        self.send(frame, key, registry)
+    }
+
+    /// Queues a frame and writes what there is room for.
+    pub(super) fn send(
+        &mut self,
+        frame: ToWorker,
+        key: WorkerKey,
+        registry: &mut Registry<Driver>,
+    ) -> io::Result<()> {
+        self.unsent.push_back(frame);
+        if self.unsent.len() > 1 {
+            // A handler waits for room already.
+            return Ok(());
+        }
+        let source = self.key;
+        let Some(duct) = registry.get_mut(source) else {
+            return Ok(());
+        };
+        if self.write(duct) {
+            return Ok(());
+        }
+        registry.on_writable(source, move |duct: &mut Control, ctx| {
+            let link = ctx.state.link(key);
+            match link.filter(|link| link.key.id() == source.id()) {
+                Some(link) => match link.write(duct) {
+                    true => Keep::Drop,
+                    false => Keep::Keep,
+                },
+                None => Keep::Drop,
+            }
+        })
+    }
+
+    /// Writes frames while there is room; answers whether all are written.
+    fn write(&mut self, duct: &mut Control) -> bool {
+        while let Some(frame) = self.unsent.pop_front() {
+            match duct.try_send(frame) {
+                Ok(()) => {}
+                Err(TrySendError::Full(frame)) => {
+                    self.unsent.push_front(frame);
+                    return false;
+                }
+                // The worker is gone or will be; its end tells what became of its jobs.
+                Err(_) => self.signal(Signal::SIGKILL),
+            }
+        }
+        true
+    }
+
+    /// Signals the worker and what it has started. It has not been reaped, so its number is its own.
+    pub(super) fn signal(&self, signal: Signal) {
+        if self.exit.is_none()
+            && let Ok(pid) = i32::try_from(self.pid)
+        {
+            // An error means that it has just ended.
+            let _ = killpg(Pid::from_raw(pid), signal);
+        }
+    }
+
+    /// A job is on its way to the worker.
+    pub(super) fn push(&mut self, job: usize, run: Run) {
+        self.page.publish(run.seq);
+        self.sent = run.seq;
+        self.window.push_back(job);
+        self.batch.push(run);
+    }
+
+    /// The worker has answered for a job.
+    pub(super) fn answered(&mut self, seq: u64) {
+        while self.answered < seq && self.window.pop_front().is_some() {
+            self.answered += 1;
+        }
+    }
+
+    /// The key of a job that was sent and not answered.
+    pub(super) fn job(&self, seq: u64) -> Option<usize> {
+        let index = seq.checked_sub(self.answered + 1)?;
+        self.window.get(usize::try_from(index).ok()?).copied()
+    }
+
+    /// What the job that has just been answered wrote.
+    pub(super) fn output_of(&mut self, seq: u64, registry: &mut Registry<Driver>) -> String {
+        match self.drain_output(registry) {
+            Some(output) => output.take(seq),
+            None => String::new(),
+        }
+    }
+
+    /// What the job that was running wrote before the worker died.
+    pub(super) fn last_output(&mut self, registry: &mut Registry<Driver>) -> String {
+        match self.drain_output(registry) {
+            Some(output) => output.rest(),
+            None => String::new(),
+        }
+    }
+
+    fn drain_output(&mut self, registry: &mut Registry<Driver>) -> Option<&mut Output> {
+        let (output, key) = self.output.as_mut()?;
+        if let Some(pipe) = registry.get_mut(*key) {
+            output.read(&pipe.0);
+        }
+        Some(output)
+    }
+
+    /// Takes the worker's sources out of the selector.
+    pub(super) fn close(&self, registry: &mut Registry<Driver>) {
+        registry.close(self.key);
+        if let Some((_, key)) = &self.output {
+            registry.close(*key);
+        }
+    }
+
+    /// Whether the worker has more memory resident than this. Looked at now and then.
+    pub(super) fn exceeds(&mut self, memory_max: u64, now: Instant) -> bool {
+        if now < self.memory_seen + MEMORY_EVERY {
+            return false;
+        }
+        self.memory_seen = now;
+        resident(self.pid).is_some_and(|bytes| bytes > memory_max)
+    }
+
+    /// The last job that the worker has begun.
+    pub(super) fn begun(&self) -> u64 {
+        let mut window = (self.answered + 1..=self.sent).rev();
+        window
+            .find(|seq| self.page.is_begun(*seq))
+            .unwrap_or(self.answered)
+    }
+}
+
+/// How much memory a process has resident, in bytes, where the system tells.
+pub(super) fn resident(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}

@@ -1,0 +1,13 @@
+//! The exchange's own thread: events to the plan, the plan's actions to the workers.
+//!
+//! Thin on purpose: what to do is decided in [`plan`](crate::plan), how to wait is the selector's
+//! business, and how bytes become messages the duct's.
+
+mod ending;
+mod link;
+mod output;
+mod state;
+
+pub(crate) use ending::cancelled;
+pub(crate) use state::Driver;
+pub use state::{Running, Snapshot};

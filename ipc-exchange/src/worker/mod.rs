@@ -1,0 +1,14 @@
+//! What a worker's process does instead of the rest of `main`.
+
+mod current;
+mod init;
+mod lifeline;
+mod recording;
+mod serve;
+mod tasks;
+mod yielding;
+
+pub use current::{Current, current};
+pub(crate) use init::{EXIT_ORPHAN, EXIT_REFUSED};
+pub use init::{init, init_in_test};
+pub use yielding::{Yield, YieldError};

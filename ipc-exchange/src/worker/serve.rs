@@ -1,0 +1,89 @@
+//! The hand-shake, and what comes after it.
+
+use std::os::fd::OwnedFd;
+
+use ipc_core::AnyChannel;
+use ipc_marshal::Duct;
+
+use super::lifeline::{PROGRAM_GRACE, enter, watch};
+use super::recording::{guarded, record_panics};
+use super::tasks::run_tasks;
+use super::{EXIT_ORPHAN, EXIT_REFUSED};
+use crate::launch::{build_id, control_options};
+use crate::sys::die_with_parent;
+use crate::wire::{FromWorker, Hello, PROTOCOL, Role, ToWorker};
+use crate::{Registry, TaskId};
+
+/// A worker's end of its control channel.
+pub(super) type Control = Duct<FromWorker, ToWorker>;
+
+/// Works until the parent has no more use for this process; answers its exit code.
+pub(crate) fn serve(registry: &'static Registry, channel: AnyChannel, extra: OwnedFd) -> i32 {
+    let mut control: Control = control_options().from_channel(channel);
+    let hello = match control.recv() {
+        Ok(ToWorker::Hello(hello)) => hello,
+        // The parent is gone already, or is no parent.
+        _ => return EXIT_ORPHAN,
+    };
+    if let Err(reason) = check(&hello, registry) {
+        // If it cannot be told, the exit code tells it.
+        let _ = control.send(FromWorker::Refused(reason));
+        return EXIT_REFUSED;
+    }
+    record_panics();
+    match hello.role {
+        Role::Worker {
+            initializer,
+            marker,
+        } => {
+            if die_with_parent(hello.parent).is_err() {
+                return EXIT_REFUSED;
+            }
+            run_tasks(registry, control, extra, initializer, marker)
+        }
+        Role::Program { task, argument } => {
+            run_program(registry, control, extra, task, &argument.0)
+        }
+    }
+}
+
+fn check(hello: &Hello, registry: &Registry) -> Result<(), String> {
+    if hello.protocol != PROTOCOL {
+        return Err(format!(
+            "the parent speaks protocol {}, this worker {PROTOCOL}",
+            hello.protocol
+        ));
+    }
+    if hello.build != 0 && hello.build != build_id() {
+        return Err("the worker is not the parent's executable file".into());
+    }
+    if hello.registry != registry.hash() {
+        return Err("the worker's registry is not the parent's".into());
+    }
+    Ok(())
+}
+
+fn run_program(
+    registry: &'static Registry,
+    mut control: Control,
+    extra: OwnedFd,
+    task: TaskId,
+    argument: &[u8],
+) -> i32 {
+    let Ok(channel) = AnyChannel::from_fd(extra) else {
+        return EXIT_REFUSED;
+    };
+    if watch(&control, PROGRAM_GRACE).is_err() || control.send(FromWorker::Ready).is_err() {
+        return EXIT_REFUSED;
+    }
+    enter();
+    match guarded(|| registry.run_program(task, channel, argument)) {
+        Ok(Ok(())) => 0,
+        Ok(Err(reason)) => {
+            let _ = control.send(FromWorker::Refused(reason));
+            EXIT_REFUSED
+        }
+        // As a panic in `main`.
+        Err(()) => 101,
+    }
+}
