@@ -524,6 +524,25 @@ impl<Tx, Rx, C: Codec, Ch: Channel> Duct<Tx, Rx, C, Ch> {
         self.inbox.limit_payload(limit)
     }
 
+    /// Whether nothing is on its way here: no bytes pending or buffered, and no hand-shake awaited.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.outbox.pending() == 0 && self.inbox.is_idle()
+    }
+
+    /// What `take` makes of the channel, or the duct with the channel that it gives back.
+    #[expect(clippy::result_large_err, reason = "the error is the duct, unchanged")]
+    pub(crate) fn try_map_channel<A>(
+        self,
+        take: impl FnOnce(Ch) -> Result<A, Ch>,
+    ) -> Result<A, Self> {
+        take(self.channel).map_err(|channel| Self { channel, ..self })
+    }
+
+    /// What sending needs, apart from each other.
+    pub(crate) fn sending(&mut self) -> (&mut Outbox, &mut Ch, &C) {
+        (&mut self.outbox, &mut self.channel, &self.codec)
+    }
+
     #[cold]
     fn acknowledge(&mut self, received: bool, deadline: Deadline) {
         self.outbox.acknowledge(received);

@@ -277,6 +277,14 @@ impl Inbox {
         codec.decode(arrival.payload).map_err(RecvError::Decode)
     }
 
+    /// Whether nothing was read that was not received, and no hand-shake is awaited.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.greeting, Greeting::Done)
+            && self.decoder.buffered() == 0
+            && self.stash.is_empty()
+            && self.fds.is_empty()
+    }
+
     /// Whether the message that was received last awaits an acknowledgement; answers yes once.
     #[inline]
     pub(crate) fn owes_ack(&mut self) -> bool {

@@ -11,6 +11,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod attached;
 #[cfg(feature = "auth")]
 mod auth;
 mod codec;
@@ -23,9 +24,11 @@ mod message;
 mod options;
 mod outbox;
 mod receiver;
+mod region;
 mod sender;
 mod turn;
 
+pub use attached::Attached;
 #[cfg(feature = "auth")]
 pub use auth::{AuthKey, AuthRole};
 #[cfg(feature = "json")]
@@ -47,4 +50,5 @@ pub use handshake::schema_hash;
 pub use message::Message;
 pub use options::{DuctOptions, PAYLOAD_LEN_MAX};
 pub use receiver::Receiver;
+pub use region::Region;
 pub use sender::Sender;

@@ -5,7 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use ipc_core::{
-    Address, AnyChannel, Channel, ChildProcess, Deadline, Inherit, Port, Socket, inherited,
+    Address, AnyChannel, Channel, ChildProcess, Deadline, Inherit, Port, Rendezvous, Retry, Socket,
+    inherited,
 };
 
 #[cfg(feature = "auth")]
@@ -47,6 +48,7 @@ pub struct DuctOptions<C = Bincode> {
     pub(crate) recv_timeout: Option<Duration>,
     pub(crate) handshake: Option<bool>,
     handshake_timeout: Duration,
+    retry: Option<Retry>,
     pub(crate) schema: u64,
     #[cfg(feature = "auth")]
     auth: Option<AuthKey>,
@@ -69,6 +71,7 @@ impl DuctOptions {
             recv_timeout: None,
             handshake: None,
             handshake_timeout: HANDSHAKE_TIMEOUT,
+            retry: None,
             schema: 0,
             #[cfg(feature = "auth")]
             auth: None,
@@ -87,6 +90,7 @@ impl<C> DuctOptions<C> {
             recv_timeout: self.recv_timeout,
             handshake: self.handshake,
             handshake_timeout: self.handshake_timeout,
+            retry: self.retry,
             schema: self.schema,
             #[cfg(feature = "auth")]
             auth: self.auth,
@@ -116,6 +120,12 @@ impl<C> DuctOptions<C> {
     /// How long `recv` waits for a message; without it, for as long as the peer lives.
     pub fn recv_timeout(mut self, timeout: Duration) -> Self {
         self.recv_timeout = Some(timeout);
+        self
+    }
+
+    /// Has `connect` try again while there is no port at the address yet.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = Some(retry);
         self
     }
 
@@ -171,14 +181,18 @@ impl<C: Codec> DuctOptions<C> {
         ))
     }
 
-    /// Connects to the port at `address`. Blocks as [`AnyChannel::connect`] does, and then for the
-    /// hand-shake.
+    /// Connects to the port at `address`. Blocks as [`AnyChannel::connect`] does, or as long as
+    /// [`retry`](DuctOptions::retry) says, and then for the hand-shake.
     ///
     /// # Errors
     ///
     /// See [`ConnectError`].
     pub fn connect<Tx, Rx>(self, address: &Address) -> Result<Duct<Tx, Rx, C>, ConnectError> {
-        self.introduced(AnyChannel::connect(address)?, Side::Connected)
+        let channel = match &self.retry {
+            Some(retry) => retry.connect(address)?,
+            None => AnyChannel::connect(address)?,
+        };
+        self.introduced(channel, Side::Connected)
     }
 
     /// Accepts one peer. Blocks until one connects, and then for the hand-shake. To keep one slow
@@ -190,6 +204,19 @@ impl<C: Codec> DuctOptions<C> {
     /// See [`ConnectError`].
     pub fn accept<Tx, Rx>(self, port: &mut Port) -> Result<Duct<Tx, Rx, C>, ConnectError> {
         self.introduced(port.accept()?, Side::Accepted)
+    }
+
+    /// Waits for the one peer of a rendezvous, and then for the hand-shake. Nobody else can connect
+    /// from then on.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConnectError`].
+    pub fn meet<Tx, Rx>(
+        self,
+        rendezvous: &mut Rendezvous,
+    ) -> Result<Duct<Tx, Rx, C>, ConnectError> {
+        self.introduced(rendezvous.accept()?, Side::Accepted)
     }
 
     fn introduced<Tx, Rx>(

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::options::default_deadline;
 use crate::outbox::{Outbox, Refusal};
 use crate::turn::Turn;
-use crate::{Bincode, Codec, FrameKind, SendError, TrySendError};
+use crate::{Bincode, Codec, EncodeError, FrameKind, SendError, TrySendError};
 
 /// The half of a [`Duct`](crate::Duct) that values go into; clone it to send from several threads.
 ///
@@ -282,15 +282,24 @@ impl<Tx, C: Codec, W: Outbound> Sender<Tx, C, W> {
     ///
     /// See [`SendError`].
     pub fn send_bytes(&self, payload: &[u8], deadline: Deadline) -> Result<(), SendError<()>> {
-        let Some(mut sending) = self.turn(deadline) else {
-            return Err(SendError::Timeout(()));
-        };
+        let sent = self.send_frame(&[], deadline, |_, out| {
+            out.extend_from_slice(payload);
+            Ok(())
+        });
+        sent.map_err(|refusal| refusal.with(()))
+    }
+
+    /// Sends one frame whose payload `fill` writes.
+    pub(crate) fn send_frame(
+        &self,
+        fds: &[BorrowedFd<'_>],
+        deadline: Deadline,
+        fill: impl FnOnce(&C, &mut Vec<u8>) -> Result<(), EncodeError>,
+    ) -> Result<(), Refusal> {
+        let mut sending = self.turn(deadline).ok_or(Refusal::NoRoom)?;
         let Sending { outbox, channel } = &mut *sending;
-        outbox
-            .send_frame(channel, FrameKind::Message, &[], deadline, |out| {
-                out.extend_from_slice(payload);
-                Ok(())
-            })
-            .map_err(|refusal| refusal.with(()))
+        outbox.send_frame(channel, FrameKind::Message, fds, deadline, |out| {
+            fill(&self.codec, out)
+        })
     }
 }

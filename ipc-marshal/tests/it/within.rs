@@ -26,4 +26,4 @@ pub(crate) fn within<T: Send + 'static>(
 }
 
 /// Long for anything that happens on one machine without being told to wait.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
