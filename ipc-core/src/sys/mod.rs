@@ -28,6 +28,8 @@ use std::os::fd::BorrowedFd;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 mod adopt;
+#[cfg(test)]
+mod interrupted;
 mod message;
 mod name;
 #[cfg(all(target_os = "linux", not(ipc_portable)))]
