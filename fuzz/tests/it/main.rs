@@ -1,5 +1,9 @@
 //! Replays every committed input through its property.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and names the input that it fails with"
+)]
 
 use std::fs;
 use std::path::Path;

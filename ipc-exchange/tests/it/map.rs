@@ -56,7 +56,7 @@ fn a_map_takes_endless_inputs() {
     let exchange = Exchange::new(2).unwrap();
     let map = exchange.map(tasks::square, inputs).ahead(50);
     let sum: u64 = map.take(500).map(Result::unwrap).sum();
-    assert_eq!(sum, (0..500).map(|x| x * x).sum());
+    assert_eq!(sum, (0..500).map(|x| x * x).sum::<u64>());
     assert!(taken.load(Ordering::Relaxed) <= 550, "{taken:?}");
     exchange.finish();
 }
@@ -83,7 +83,7 @@ fn a_map_larger_than_the_backlog() {
         .map(tasks::square, 0..100)
         .map(Result::unwrap)
         .sum();
-    assert_eq!(sum, (0..100).map(|x| x * x).sum());
+    assert_eq!(sum, (0..100).map(|x| x * x).sum::<u64>());
     other.wait().unwrap();
     exchange.finish();
 }
