@@ -1,3 +1,5 @@
 //! Measurements of the crates: see `benches/`.
 
 pub mod events;
+pub mod gate;
+pub mod hot;
