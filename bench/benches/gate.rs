@@ -1,6 +1,6 @@
 //! Counts the instructions of the hot paths under callgrind, which noise cannot touch.
 //!
-//! `cargo run --release -p bench --bin gate` runs it and compares with the committed baseline.
+//! `cargo run -p bench --bin gate` runs it and compares with the committed baseline.
 
 // The macros' modules, and their way of handing arguments on.
 #![expect(
@@ -8,7 +8,7 @@
     reason = "what gungraun's macros make has no documentation"
 )]
 
-use bench::hot::{Hot, channels, events, frames, placement};
+use bench::hot::{Hot, channels, events, frames, mailboxes, placement};
 use gungraun::{
     Callgrind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
@@ -71,9 +71,16 @@ fn exchange(hot: Hot) -> Hot {
     run(hot)
 }
 
+#[library_benchmark]
+#[bench::mailbox_tell_64(mailboxes::mailbox_tell(64))]
+#[bench::mailbox_ask(mailboxes::mailbox_ask())]
+fn actors(hot: Hot) -> Hot {
+    run(hot)
+}
+
 library_benchmark_group!(
     name = hot_paths,
-    benchmarks = [core, marshal, dispatch, exchange]
+    benchmarks = [core, marshal, dispatch, exchange, actors]
 );
 
 main!(

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use bench::gate::{Baseline, Comparison, measure};
 
 /// What accepts the present counts.
-const ACCEPT: &str = "cargo run --release -p bench --bin gate -- --accept";
+const ACCEPT: &str = "cargo run -p bench --bin gate -- --accept";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -64,7 +64,7 @@ impl Baseline {
         let times = super::TIMES;
         let text = format!(
             "# Instructions of {times} times each hot path, and of its source files.\n\
-             # Written by `cargo run --release -p bench --bin gate -- --accept`.\n\n{body}"
+             # Written by `cargo run -p bench --bin gate -- --accept`.\n\n{body}"
         );
         fs::write(path, text).map_err(|source| io_error(path, source))
     }

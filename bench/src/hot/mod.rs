@@ -6,6 +6,7 @@
 pub mod channels;
 pub mod events;
 pub mod frames;
+pub mod mailboxes;
 #[cfg(not(test))]
 pub mod placement;
 
