@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use ipc_marshal::{
-    Codec, ConnectError, Duct, DuctOptions, FrameError, Framing, HandshakeError, RecvError,
-    SendError, TrySendError,
+    ConnectError, Duct, DuctOptions, FrameError, Framing, HandshakeError, RecvError, SendError,
+    TrySendError,
 };
 
 use crate::fake::{Act, Fake};
@@ -153,6 +153,7 @@ fn garbage() {
 #[cfg(feature = "json")]
 #[test]
 fn a_frame_of_another_codec() {
+    use ipc_marshal::Codec;
     let mut json = Vec::new();
     ipc_marshal::Json.encode("hello", &mut json).expect("text");
     let mut frame = Vec::new();

@@ -13,8 +13,10 @@
 )]
 #![expect(clippy::print_stderr, reason = "usage errors go to the terminal")]
 
+mod drive;
 mod ipc;
 mod message;
+mod typed;
 
 use std::process::ExitCode;
 
@@ -41,7 +43,7 @@ fn main() -> ExitCode {
                 peer,
                 case,
                 size,
-            } in ipc::list()
+            } in ipc::list().into_iter().chain(typed::list())
             {
                 println!(
                     "{{\"group\":\"{group}\",\"peer\":\"{peer}\",\"case\":\"{case}\",\"size\":{size}}}"
@@ -53,7 +55,7 @@ fn main() -> ExitCode {
             let (Ok(size), Ok(ms)) = (size.parse(), ms.parse()) else {
                 return usage();
             };
-            if ipc::cell(peer, case, size, ms) {
+            if ipc::cell(peer, case, size, ms) || typed::cell(peer, case, size, ms) {
                 ExitCode::SUCCESS
             } else {
                 usage()
@@ -63,7 +65,9 @@ fn main() -> ExitCode {
             let Ok(size) = size.parse() else {
                 return usage();
             };
-            ipc::child(peer, case, size);
+            if !typed::child(peer, case, size) {
+                ipc::child(peer, case, size);
+            }
             ExitCode::SUCCESS
         }
         _ => usage(),
