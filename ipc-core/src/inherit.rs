@@ -199,6 +199,21 @@ pub struct ChildProcess {
 }
 
 impl ChildProcess {
+    /// A child of this process that was started in another way, by `fork` for example.
+    ///
+    /// Nothing else may wait for it: after that its number may be another process's.
+    ///
+    /// # Panics
+    ///
+    /// When no process can have that number.
+    pub fn from_id(pid: u32) -> Self {
+        let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0);
+        Self {
+            pid: Pid::from_raw(pid.expect("process ids are positive and fit")),
+            status: None,
+        }
+    }
+
     /// Its process id, which names this child until it was waited for.
     pub fn id(&self) -> u32 {
         self.pid.as_raw().unsigned_abs()
