@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::codec::encode;
 use crate::driver::{Driver, cancelled};
+use crate::launch::installed;
 use crate::outcome::{Sink, Slot, lock, wait};
 use crate::plan::{Event, Spec};
 use crate::wire::Payload;
@@ -116,12 +117,7 @@ impl Exchange {
     }
 
     pub(crate) fn open(options: ExchangeOptions) -> io::Result<Self> {
-        if Registry::installed().is_none() {
-            return Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "ipc_exchange::init was not called at the start of main",
-            ));
-        }
+        installed()?;
         let shared = Arc::new(Shared {
             inbox: Mutex::default(),
             room: Condvar::new(),

@@ -14,6 +14,7 @@ use ipc_marshal::{Duct, DuctOptions};
 use crate::Registry;
 use crate::task::fnv;
 use crate::wire::{FromWorker, Hello, PROTOCOL, Role, ToWorker};
+use crate::zygote::Zygote;
 
 /// Set in a worker, so that `init` looks for the descriptors.
 pub(crate) const VARIABLE: &str = "IPC_EXCHANGE_WORKER";
@@ -66,12 +67,7 @@ impl Launch {
         extra: OwnedFd,
         output: Option<OwnedFd>,
     ) -> io::Result<Launched> {
-        let registry = Registry::installed().ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::Unsupported,
-                "ipc_exchange::init was not called at the start of main",
-            )
-        })?;
+        let registry = installed()?;
         let (ours, theirs) = channel()?;
         let mut inherit = Inherit::new()
             .own_group()
@@ -82,25 +78,48 @@ impl Launch {
             inherit = inherit.give(1, output.try_clone()?).give(2, output);
         }
         let child = inherit.spawn(&self.command())?;
-        let mut control: Control = control_options().from_channel(ours);
+        self.greet(registry, ours, child, role)
+    }
+
+    /// Starts a process by a fork of the zygote.
+    pub(crate) fn fork(
+        &self,
+        zygote: &mut Zygote,
+        role: Role,
+        extra: OwnedFd,
+        output: Option<OwnedFd>,
+    ) -> io::Result<Launched> {
+        let registry = installed()?;
+        let (ours, theirs) = channel()?;
+        let mut fds = vec![theirs, extra];
+        fds.extend(output);
+        let pid = zygote.fork(&fds)?;
+        self.greet(registry, ours, ChildProcess::from_id(pid), role)
+    }
+
+    /// Says the first words to a process that was just started.
+    fn greet(
+        &self,
+        registry: &Registry,
+        channel: AnyChannel,
+        mut child: ChildProcess,
+        role: Role,
+    ) -> io::Result<Launched> {
+        let mut control: Control = control_options().from_channel(channel);
+        let is_other = self.program.is_some();
         let hello = ToWorker::Hello(Hello {
             protocol: PROTOCOL,
-            build: if self.program.is_some() {
-                0
-            } else {
-                build_id()
-            },
+            build: if is_other { 0 } else { build_id() },
             registry: registry.hash(),
             parent: std::process::id(),
             role,
         });
-        // The socket is empty, but an argument may be larger than its buffer; the worker reads it.
-        let mut launched = match control.send(hello) {
-            Ok(()) => return Ok(Launched { control, child }),
-            Err(_) => child,
-        };
-        launched.kill()?;
-        let status = launched.wait()?;
+        // The channel is empty, but an argument may be larger than it holds; the worker reads it.
+        if control.send(hello).is_ok() {
+            return Ok(Launched { control, child });
+        }
+        child.kill()?;
+        let status = child.wait()?;
         Err(io::Error::new(
             io::ErrorKind::BrokenPipe,
             format!("the worker ended before the hand-shake: {status}"),
@@ -123,6 +142,15 @@ impl Launch {
         }
         command
     }
+}
+
+pub(crate) fn installed() -> io::Result<&'static Registry> {
+    Registry::installed().ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::Unsupported,
+            "ipc_exchange::init was not called at the start of main",
+        )
+    })
 }
 
 /// A channel to a child: shared memory where there is any, else a socket. Our end, and the

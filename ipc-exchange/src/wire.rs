@@ -51,6 +51,8 @@ pub(crate) enum Role {
         initializer: Option<(TaskId, Payload)>,
         marker: Option<String>,
     },
+    /// Forks workers on request.
+    Zygote,
     /// Runs one program with this argument, on a channel of its own.
     Program { task: TaskId, argument: Payload },
 }

@@ -13,10 +13,11 @@ use nix::unistd::Pid;
 
 use super::output::{Output, pipe};
 use super::state::Driver;
-use crate::launch::{Control, Launch};
+use crate::launch::{Control, Launch, Launched};
 use crate::plan::WorkerKey;
 use crate::sys::Page;
 use crate::wire::{Payload, Role, Run, ToWorker};
+use crate::zygote::Zygote;
 use crate::{Exit, TaskId};
 
 /// How often a worker's memory is looked at.
@@ -48,12 +49,15 @@ pub(super) struct Starting {
     pub(super) launch: Launch,
     pub(super) initializer: Option<(TaskId, Payload)>,
     pub(super) capture: bool,
+    /// Whether workers are forked from a zygote, which is started with the first of them.
+    pub(super) forks: bool,
+    pub(super) zygote: Option<Zygote>,
 }
 
 impl Starting {
     /// Starts a worker's process and registers its channel, its output and its end.
     pub(super) fn start(
-        &self,
+        &mut self,
         key: WorkerKey,
         registry: &mut Registry<Driver>,
     ) -> io::Result<Link> {
@@ -68,7 +72,7 @@ impl Starting {
             marker: output.as_ref().map(Output::marker),
         };
         let (reader, writer): (Option<File>, Option<OwnedFd>) = pipe.unzip();
-        let mut launched = self.launch.start(role, extra, writer)?;
+        let mut launched = self.launch(role, extra, writer, registry)?;
         let pid = launched.child.id();
         let child = registry.on_child(pid, move |status, ctx| {
             let exit = status.map_or(Exit::Unknown, Exit::from);
@@ -105,6 +109,29 @@ impl Starting {
             output,
             memory_seen: Instant::now(),
         })
+    }
+}
+
+impl Starting {
+    fn launch(
+        &mut self,
+        role: Role,
+        extra: OwnedFd,
+        output: Option<OwnedFd>,
+        registry: &mut Registry<Driver>,
+    ) -> io::Result<Launched> {
+        if !self.forks {
+            return self.launch.start(role, extra, output);
+        }
+        if self.zygote.is_none() {
+            let zygote = Zygote::start(&self.launch)?;
+            registry.on_child(zygote.id(), |_, ctx| ctx.state.zygote_exited(ctx.registry))?;
+            self.zygote = Some(zygote);
+        }
+        let Some(zygote) = &mut self.zygote else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        self.launch.fork(zygote, role, extra, output)
     }
 }
 

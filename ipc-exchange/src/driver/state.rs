@@ -17,7 +17,7 @@ use crate::exchange::{Shared, Submission};
 use crate::outcome::{Collector, NO_KEY, between};
 use crate::plan::{Action, Ending, Event, Force, JobKey, Plan, Reply, WorkerKey};
 use crate::wire::{Finished, FromWorker, Run, ToWorker};
-use crate::{ExchangeOptions, Exit};
+use crate::{ExchangeOptions, Exit, Start};
 
 /// What an exchange is doing, as [`Exchange::snapshot`](crate::Exchange::snapshot) sees it.
 #[derive(Clone, Debug, Default)]
@@ -101,6 +101,9 @@ impl Driver {
                 launch: options.launch,
                 initializer: options.initializer,
                 capture: options.capture,
+                forks: options.start == Start::Zygote
+                    && cfg!(all(target_os = "linux", not(ipc_portable))),
+                zygote: None,
             },
             memory_max: options.memory_max,
             shared,
@@ -247,7 +250,11 @@ impl Driver {
         }
         self.set_alarm(registry);
         if self.plan.is_done() {
-            registry.stop();
+            match &mut self.starting.zygote {
+                // It ends because of this, and then everything does.
+                Some(zygote) => zygote.dismiss(),
+                None => registry.stop(),
+            }
         }
     }
 
@@ -449,6 +456,12 @@ impl Driver {
             self.message(key, message);
         }
         self.incoming.push_back(Incoming::Gone { worker: key });
+        self.pump(registry);
+    }
+
+    /// The zygote has ended; if a worker is needed another is started.
+    pub(super) fn zygote_exited(&mut self, registry: &mut Registry<Self>) {
+        self.starting.zygote = None;
         self.pump(registry);
     }
 

@@ -1,10 +1,11 @@
-//! Linux: memfds that are sealed, and a signal when the parent dies.
+//! Linux: memfds that are sealed, forks that are siblings, and a signal when the parent dies.
 
 use std::fs::File;
 use std::io;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -55,4 +56,50 @@ pub(crate) fn await_end(pid: Pid) -> io::Result<()> {
             Err(errno) => return Err(errno.into()),
         }
     }
+}
+
+/// Which of the two processes this is after [`fork_sibling`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sibling {
+    /// The new one.
+    New,
+    /// The old one, with the process id of the new one.
+    Old(u32),
+}
+
+/// Forks a process that is not this one's child but its parent's, which can wait for it.
+///
+/// Refused when this process has more than one thread: only the calling one would exist in the new
+/// process, with whatever locks the others held.
+pub(crate) fn fork_sibling() -> io::Result<Sibling> {
+    if threads() != Some(1) {
+        return Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "a process with threads cannot be forked",
+        ));
+    }
+    if cfg!(not(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "riscv64"
+    ))) {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let flags = libc::c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
+    let none: libc::c_long = 0;
+    // SAFETY: without CLONE_VM and with no new stack this is `fork`: the new process runs on a copy
+    // of this stack, and no pointer is passed. The C library's own `fork` would also take its locks
+    // and reset thread state; with one thread, checked above, no lock is held by anybody else and
+    // none by this thread, which is not inside the library.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, none, none, none) };
+    match u32::try_from(pid) {
+        Ok(0) => Ok(Sibling::New),
+        Ok(pid) => Ok(Sibling::Old(pid)),
+        Err(_) => Err(io::Error::last_os_error()),
+    }
+}
+
+/// How many threads this process has.
+pub(crate) fn threads() -> Option<usize> {
+    Some(std::fs::read_dir("/proc/self/task").ok()?.count())
 }

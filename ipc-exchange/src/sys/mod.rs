@@ -5,6 +5,9 @@
 //! - `page_file(len)`: an anonymous file of exactly `len` bytes, zeroed, close-on-exec, that cannot
 //!   be shrunk by another holder where the system can promise that (Linux: a sealed memfd).
 //! - `check_page_file(file, len)`: whether a file received from another process is safe to map.
+//! - `fork_sibling()`: a copy of this process, which must have one thread, whose parent is this
+//!   process's parent; or `Unsupported`.
+//! - `threads()`: how many threads this process has, where it can tell.
 //! - `die_with_parent(parent)`: a second line behind the lifeline, or nothing.
 //! - `await_end(pid)`: waits until a child has ended, without reaping it, or answers at once where
 //!   the system cannot do that; also when it was reaped elsewhere.
@@ -15,6 +18,7 @@
     reason = "the one folder of this crate that may use unsafe"
 )]
 
+mod fork;
 mod page;
 
 #[cfg(all(target_os = "linux", not(ipc_portable)))]
@@ -24,5 +28,6 @@ mod platform;
 #[path = "portable.rs"]
 mod platform;
 
+pub use fork::{Forked, fork_inline};
 pub(crate) use page::Page;
-pub(crate) use platform::{await_end, die_with_parent};
+pub(crate) use platform::{Sibling, await_end, die_with_parent, fork_sibling, threads};

@@ -1,4 +1,5 @@
-//! Other Unix: an unlinked temporary file; only the lifeline tells of the parent's death.
+//! Other Unix: an unlinked temporary file; no zygote; only the lifeline
+//! tells of the parent's death.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -43,4 +44,24 @@ pub(crate) fn die_with_parent(parent: u32) -> io::Result<()> {
 pub(crate) fn await_end(pid: Pid) -> io::Result<()> {
     let _ = pid;
     Ok(())
+}
+
+/// Which of the two processes this is after [`fork_sibling`]; there is no such thing here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(dead_code, reason = "the contract of the platforms, never made here")]
+pub(crate) enum Sibling {
+    /// The new one.
+    New,
+    /// The old one, with the process id of the new one.
+    Old(u32),
+}
+
+/// Always `Unsupported`.
+pub(crate) fn fork_sibling() -> io::Result<Sibling> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Not known.
+pub(crate) fn threads() -> Option<usize> {
+    None
 }

@@ -7,6 +7,7 @@ mod recording;
 mod serve;
 mod tasks;
 mod yielding;
+mod zygote;
 
 pub use current::{Current, current};
 pub(crate) use init::{EXIT_ORPHAN, EXIT_REFUSED};

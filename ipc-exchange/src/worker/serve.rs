@@ -8,7 +8,7 @@ use ipc_marshal::Duct;
 use super::lifeline::{PROGRAM_GRACE, enter, watch};
 use super::recording::{guarded, record_panics};
 use super::tasks::run_tasks;
-use super::{EXIT_ORPHAN, EXIT_REFUSED};
+use super::{EXIT_ORPHAN, EXIT_REFUSED, zygote};
 use crate::launch::{build_id, control_options};
 use crate::sys::die_with_parent;
 use crate::wire::{FromWorker, Hello, PROTOCOL, Role, ToWorker};
@@ -30,8 +30,12 @@ pub(crate) fn serve(registry: &'static Registry, channel: AnyChannel, extra: Own
         let _ = control.send(FromWorker::Refused(reason));
         return EXIT_REFUSED;
     }
+    if matches!(hello.role, Role::Zygote) {
+        return zygote::serve_forks(registry, control, extra);
+    }
     record_panics();
     match hello.role {
+        Role::Zygote => EXIT_REFUSED,
         Role::Worker {
             initializer,
             marker,

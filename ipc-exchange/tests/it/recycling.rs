@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use ipc_exchange::{Exchange, ExchangeOptions};
+use ipc_exchange::{Exchange, ExchangeOptions, Start};
+use nix::sys::signal::Signal;
 
-use crate::harness::{children, eventually, tests};
+use crate::harness::{children, eventually, kill, tests};
 use crate::tasks;
 
 tests![
@@ -20,6 +21,8 @@ tests![
     a_snapshot_tells_who_runs_what,
     the_limit_changes,
     priorities_go_first,
+    a_zygote_forks_workers,
+    a_killed_zygote_is_replaced,
 ];
 
 fn streams_interleave_and_keep_their_order() {
@@ -245,5 +248,69 @@ fn priorities_go_first() {
     assert!(!low.is_done());
     low.wait().unwrap();
     busy.wait().unwrap();
+    exchange.finish();
+}
+
+fn a_zygote_forks_workers() {
+    let options = ExchangeOptions::new().limit(2).start(Start::Zygote);
+    let exchange = options.clone().reuse(false).capture(true).open().unwrap();
+    let pids: HashSet<u32> = exchange
+        .map(tasks::pid, vec![(); 100])
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(pids.len(), 100);
+    let error = exchange
+        .submit(tasks::says_and_fails, "x".to_owned())
+        .unwrap()
+        .wait()
+        .unwrap_err();
+    assert_eq!(error.report().output, "x out\nx err\n");
+    let error = exchange
+        .submit(tasks::die, "exit".to_owned())
+        .unwrap()
+        .wait()
+        .unwrap_err();
+    assert!(
+        error.is_lost() && error.to_string().contains("exit code 3"),
+        "{error}"
+    );
+    let error = exchange
+        .submit(tasks::die, "abort".to_owned())
+        .unwrap()
+        .wait()
+        .unwrap_err();
+    assert!(error.to_string().contains("signal 6"), "{error}");
+    exchange.finish();
+    assert!(children().is_empty());
+    let exchange = options.open().unwrap();
+    let handle = exchange.submit(tasks::pause, 60_000).unwrap();
+    let handle = handle.wait_timeout(Duration::from_millis(30)).unwrap_err();
+    handle.cancel();
+    assert!(handle.wait().unwrap_err().is_cancelled());
+    assert_eq!(
+        exchange.submit(tasks::square, 8).unwrap().wait().unwrap(),
+        64
+    );
+    exchange.shutdown();
+}
+
+fn a_killed_zygote_is_replaced() {
+    let options = ExchangeOptions::new()
+        .limit(1)
+        .reuse(false)
+        .start(Start::Zygote);
+    let exchange = options.retries(2).open().unwrap();
+    for _ in 0..3 {
+        assert_eq!(
+            exchange.submit(tasks::square, 8).unwrap().wait().unwrap(),
+            64
+        );
+        let zygote = children()
+            .into_iter()
+            .find(|pid| !exchange.workers().contains(pid))
+            .unwrap();
+        kill(zygote, Signal::SIGKILL);
+        assert!(eventually(|| !children().contains(&zygote)));
+    }
     exchange.finish();
 }

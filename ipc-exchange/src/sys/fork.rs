@@ -1,0 +1,97 @@
+//! A fork in the middle of the caller's code.
+
+use std::io;
+
+use ipc_core::{AnyChannel, ChildProcess, Socket};
+use ipc_marshal::Duct;
+use nix::unistd::{ForkResult, fork};
+
+use super::platform::threads;
+
+/// Which of the two processes this is after [`fork_inline`], with its end of a duct to the other.
+#[derive(Debug)]
+pub enum Forked<ToChild, ToParent> {
+    /// The process that called.
+    Parent {
+        /// To the child.
+        duct: Duct<ToChild, ToParent>,
+        /// The child, to be waited for.
+        child: ChildProcess,
+    },
+    /// The new process. End it with [`std::process::exit`] or by returning from `main`.
+    Child {
+        /// To the parent.
+        duct: Duct<ToParent, ToChild>,
+    },
+}
+
+/// Goes on in two processes: pprocess's `create`, for code that runs inline in the child with
+/// everything its parent has.
+///
+/// Prefer tasks and programs: this cannot be used in a program that has threads, and an
+/// [`Exchange`](crate::Exchange) is one. The child does not end with the parent; it reads
+/// `Disconnected` from its duct.
+///
+/// # Examples
+///
+/// ```standalone_crate
+/// use ipc_exchange::{Forked, fork_inline};
+///
+/// let factor = 3;
+/// // SAFETY: this program has no threads and nothing open that two processes could not share.
+/// match unsafe { fork_inline::<u64, u64>() }? {
+///     Forked::Parent { mut duct, mut child } => {
+///         duct.send(14)?;
+///         assert_eq!(duct.recv()?, 42);
+///         assert!(child.wait()?.success());
+///     }
+///     Forked::Child { mut duct } => {
+///         let number = duct.recv()?;
+///         duct.send(number * factor)?;
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// [`ResourceBusy`](io::ErrorKind::ResourceBusy) when this process has more than one thread, or
+/// where that cannot be told; else what the system says.
+///
+/// # Safety
+///
+/// No thread of this process may exist that the system does not list, and the caller must be fine
+/// with the child having copies of everything: descriptors that both sides use (connections, shared
+/// memory), unflushed buffers, and random number generators in the same state.
+pub unsafe fn fork_inline<ToChild, ToParent>() -> io::Result<Forked<ToChild, ToParent>> {
+    if threads() != Some(1) {
+        return Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "a process with threads cannot be forked",
+        ));
+    }
+    let (ours, theirs) = Socket::pair()?;
+    // SAFETY: in a process with threads the child could only call async-signal-safe functions. This
+    // one has a single thread: checked above, and promised by the caller for what cannot be seen.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(Forked::Parent {
+            duct: Duct::from_channel(AnyChannel::from(ours)),
+            child: ChildProcess::from_id(child.as_raw().unsigned_abs()),
+        }),
+        ForkResult::Child => Ok(Forked::Child {
+            duct: Duct::from_channel(AnyChannel::from(theirs)),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_threads_is_not_forked() {
+        // SAFETY: the test harness has threads, so this is refused before anything happens.
+        let refused = unsafe { fork_inline::<(), ()>() };
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+    }
+}
