@@ -38,6 +38,8 @@ pub(crate) struct Launch {
     pub(crate) program: Option<OsString>,
     pub(crate) arguments: Vec<OsString>,
     pub(crate) environment: Vec<(OsString, OsString)>,
+    /// Whether workers live too shortly for the price of a ring.
+    pub(crate) is_brief: bool,
 }
 
 /// How this process asks for workers unless an exchange says otherwise: what
@@ -68,7 +70,7 @@ impl Launch {
         output: Option<OwnedFd>,
     ) -> io::Result<Launched> {
         let registry = installed()?;
-        let (ours, theirs) = channel()?;
+        let (ours, theirs) = channel(self.is_brief)?;
         let mut inherit = Inherit::new()
             .own_group()
             .give(0, File::open("/dev/null")?)
@@ -90,7 +92,7 @@ impl Launch {
         output: Option<OwnedFd>,
     ) -> io::Result<Launched> {
         let registry = installed()?;
-        let (ours, theirs) = channel()?;
+        let (ours, theirs) = channel(self.is_brief)?;
         let mut fds = vec![theirs, extra];
         fds.extend(output);
         let pid = zygote.fork(&fds)?;
@@ -154,16 +156,18 @@ pub(crate) fn installed() -> io::Result<&'static Registry> {
 }
 
 /// A channel to a child: shared memory where there is any, else a socket. Our end, and the
-/// descriptor from which the child makes its own.
-pub(crate) fn channel() -> io::Result<(AnyChannel, OwnedFd)> {
-    match Ring::offer() {
-        Ok((ours, theirs)) => Ok((ours.into(), theirs)),
-        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-            let (ours, theirs) = Socket::pair()?;
-            Ok((ours.into(), theirs.into()))
+/// descriptor from which the child makes its own. A ring takes a fifth of a millisecond to make, so
+/// that a brief conversation is better held through a socket.
+pub(crate) fn channel(is_brief: bool) -> io::Result<(AnyChannel, OwnedFd)> {
+    if !is_brief {
+        match Ring::offer() {
+            Ok((ours, theirs)) => return Ok((ours.into(), theirs)),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(error) => return Err(error),
         }
-        Err(error) => Err(error),
     }
+    let (ours, theirs) = Socket::pair()?;
+    Ok((ours.into(), theirs.into()))
 }
 
 pub(crate) fn control_options() -> DuctOptions {

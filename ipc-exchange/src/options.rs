@@ -217,7 +217,8 @@ impl ExchangeOptions {
     /// [`Unsupported`](io::ErrorKind::Unsupported) when [`init`](crate::init) was not called;
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) when the initializer's argument cannot be
     /// encoded; else what the system says.
-    pub fn open(self) -> io::Result<Exchange> {
+    pub fn open(mut self) -> io::Result<Exchange> {
+        self.launch.is_brief = self.config.tasks_max.is_some_and(|tasks| tasks <= BRIEF);
         if let Some(reason) = self.invalid {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
         }
@@ -237,6 +238,9 @@ pub enum Start {
     /// refused if the program starts threads before [`init`](crate::init).
     Zygote,
 }
+
+/// Workers that run at most this many tasks talk through sockets, which are made faster than rings.
+const BRIEF: u64 = 16;
 
 /// How one task is to be treated, where it differs from the exchange's [`ExchangeOptions`].
 #[derive(Clone, Debug, Default)]

@@ -92,7 +92,7 @@ impl<In, Out> Program<In, Out> {
             return Err(StartError::Unregistered { name });
         }
         let argument = encode(argument).map_err(|reason| StartError::BadArgument { reason })?;
-        let (ours, theirs) = channel()?;
+        let (ours, theirs) = channel(false)?;
         let launched = Launch::default().start(Role::Program { task, argument }, theirs, None)?;
         Ok(Self {
             duct: Duct::from_channel(ours),
