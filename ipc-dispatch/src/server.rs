@@ -456,47 +456,46 @@ fn checked<S: 'static, C: Source>(
 
 #[cfg(feature = "marshal")]
 mod ducts {
+    use std::io;
     use std::rc::Rc;
 
-    use ipc_core::Port;
-    use ipc_marshal::{Duct, TryRecvError};
-    use serde::Serialize;
-    use serde::de::DeserializeOwned;
+    use ipc_core::{AnyChannel, Port};
+    use ipc_marshal::TryRecvError;
 
     use super::{Server, ServerOptions, checked};
-    use crate::{Context, Outcome, Registry};
+    use crate::{Context, MessageSource, Outcome, Registry};
 
     impl<S: 'static> Registry<S> {
-        /// Like [`serve`](Self::serve) for messages: `connect` makes the handler of each duct, which
-        /// runs for every message and is told the end. See [`on_message`](Self::on_message).
+        /// Like [`serve`](Self::serve) for messages: `connect` makes a duct of each accepted channel
+        /// and its handler, which runs for every message and is told the end. See
+        /// [`on_message`](Self::on_message).
+        ///
+        /// A hand-shake must not hold up the loop, so make the duct by
+        /// [`from_channel`](ipc_marshal::DuctOptions::from_channel); peers that `connect` expect
+        /// [`handshake(true)`](ipc_marshal::DuctOptions::handshake).
         ///
         /// # Errors
         ///
         /// What the system says when it cannot wait for the port.
-        pub fn serve_ducts<Tx, Rx, M, H, O>(
+        pub fn serve_ducts<D, M, H, O>(
             &mut self,
             port: Port,
             options: ServerOptions,
             mut connect: M,
-        ) -> std::io::Result<Server>
+        ) -> io::Result<Server>
         where
-            Tx: Serialize + 'static,
-            Rx: DeserializeOwned + 'static,
-            M: FnMut(&mut Duct<Tx, Rx>, &mut Context<'_, S>) -> std::io::Result<H> + 'static,
-            H: FnMut(&mut Duct<Tx, Rx>, Result<Rx, TryRecvError>, &mut Context<'_, S>) -> O
-                + 'static,
+            D: MessageSource,
+            M: FnMut(AnyChannel, &mut Context<'_, S>) -> io::Result<(D, H)> + 'static,
+            H: FnMut(&mut D, Result<D::Message, TryRecvError>, &mut Context<'_, S>) -> O + 'static,
             O: Outcome,
         {
             self.serve_sources(port, options, move |channel, connection, ctx| {
-                let mut duct = Duct::from_channel(channel);
-                let mut handler = connect(&mut duct, ctx)?;
+                let (duct, mut handler) = connect(channel, ctx)?;
                 let connection = Rc::clone(connection);
                 let key = ctx.add(duct);
                 let watched = ctx.on_message(
                     key,
-                    move |duct: &mut Duct<Tx, Rx>,
-                          message: Result<Rx, TryRecvError>,
-                          ctx: &mut Context<'_, S>| {
+                    move |duct: &mut D, message, ctx: &mut Context<'_, S>| {
                         connection.touch(ctx);
                         handler(duct, message, ctx).into_control()
                     },

@@ -33,8 +33,8 @@ pub enum Exit {
 /// purged: each is a descriptor that somebody else keeps open.
 const STALE_MAX: u32 = 16;
 
-/// After how many handlers a turn looks at the clock, when an alarm waits.
-const CLOCK_EVERY: u32 = 8;
+/// After how many handlers a turn looks at the clock, when anything else waits.
+const CLOCK_EVERY: usize = 8;
 
 /// Waits for sources, alarms and posts, and runs their handlers, one at a time, on one thread.
 ///
@@ -461,10 +461,9 @@ impl<S: 'static> Registry<S> {
     }
 
     fn run_ready(&mut self, state: &mut S) {
-        let hurried = !self.alarms.is_empty();
-        let begun = hurried.then(|| self.driver.now());
-        let mut count: u32 = 0;
-        for _ in 0..self.ready.len() {
+        let many = self.ready.len() >= CLOCK_EVERY;
+        let begun = many.then(|| self.driver.now());
+        for count in 1..=self.ready.len() {
             let Some(id) = self.ready.pop_front() else {
                 break;
             };
@@ -472,14 +471,22 @@ impl<S: 'static> Registry<S> {
             if !self.errors.is_empty() || !self.panics.is_empty() {
                 self.tell_hooks(state);
             }
-            count += 1;
             if let Some(begun) = begun
                 && count.is_multiple_of(CLOCK_EVERY)
+                && self.is_awaited()
                 && self.driver.now().saturating_duration_since(begun) > self.options.busy_max
             {
                 break;
             }
         }
+    }
+
+    /// Whether something else than sources waits for its turn.
+    fn is_awaited(&self) -> bool {
+        !self.alarms.is_empty()
+            || !self.deferred.is_empty()
+            || !self.shared.is_empty()
+            || self.shared.stop.load(Ordering::Relaxed)
     }
 
     fn run_source(&mut self, state: &mut S, id: SourceId) {
