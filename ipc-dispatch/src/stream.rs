@@ -71,6 +71,7 @@ impl StreamOptions {
             input: Vec::new(),
             taken: 0,
             scanned: 0,
+            sought: Vec::new(),
             ended: false,
             output: VecDeque::new(),
             accepted: 0,
@@ -118,8 +119,9 @@ pub struct Stream<C = AnyChannel> {
     input: Vec<u8>,
     /// How much of `input` the user has taken.
     taken: usize,
-    /// How much of it was searched for the present delimiter already.
+    /// How much of what is buffered was searched already, and for which delimiter.
     scanned: usize,
+    sought: Vec<u8>,
     ended: bool,
     output: VecDeque<u8>,
     /// How many bytes were ever accepted, and how many of them the system has.
@@ -225,6 +227,10 @@ impl<C: Channel> Stream<C> {
                 ErrorKind::InvalidInput,
                 "the delimiter is empty",
             ));
+        }
+        if self.sought != delimiter {
+            self.scanned = 0;
+            delimiter.clone_into(&mut self.sought);
         }
         loop {
             let bytes = &self.input[self.taken..];
