@@ -470,16 +470,7 @@ impl<Tx, Rx, C: Codec, Ch: Channel> Duct<Tx, Rx, C, Ch> {
     /// See [`SendError`].
     pub fn send_bytes(&mut self, payload: &[u8], deadline: Deadline) -> Result<(), SendError<()>> {
         self.outbox
-            .send_frame(
-                &mut self.channel,
-                FrameKind::Message,
-                &[],
-                deadline,
-                |out| {
-                    out.extend_from_slice(payload);
-                    Ok(())
-                },
-            )
+            .send_bytes(&mut self.channel, payload, deadline)
             .map_err(|refusal| refusal.with(()))
     }
 

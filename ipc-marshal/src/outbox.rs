@@ -18,6 +18,9 @@ const KEEP: usize = 4 * 1024 * 1024;
 /// not make this end hoard them.
 const ACKS_PENDING_MAX: usize = 1024;
 
+/// From how many bytes on a payload is not copied together with its header.
+const DIRECT_MIN: usize = 16 * 1024;
+
 /// How many encoded bytes a batch gathers before it is written.
 const BATCH: usize = 64 * 1024;
 
@@ -116,22 +119,18 @@ impl Outbox {
     ) -> Result<(), Refusal> {
         // A `Serialize` that panicked has left half a frame here.
         self.buffer.truncate(self.committed);
-        if let Some(why) = self.peer.refused() {
-            return Err(Refusal::Handshake(why.clone()));
-        }
-        let limit = self.peer.limit();
         let frame = self.framing.begin(&mut self.buffer);
         let payload = self.buffer.len();
         let filled = fill(&mut self.buffer);
         let size = self.buffer.len() - payload;
-        let finished = match filled {
-            Err(error) => Err(Refusal::Encode(error)),
-            Ok(()) if size > limit => Err(Refusal::TooLarge { size, max: limit }),
-            Ok(()) => self
-                .framing
-                .finish(frame, kind, descriptors, &mut self.buffer)
-                .map_err(|error| unframed(error, size)),
-        };
+        let finished = filled
+            .map_err(Refusal::Encode)
+            .and_then(|()| self.admit(size))
+            .and_then(|()| {
+                self.framing
+                    .finish(frame, kind, descriptors, &mut self.buffer)
+                    .map_err(|error| unframed(error, size))
+            });
         match finished {
             Ok(()) => self.committed = self.buffer.len(),
             Err(_) => self.buffer.truncate(self.committed),
@@ -238,6 +237,77 @@ impl Outbox {
         self.flush(channel, deadline)?;
         self.push(kind, fds.len(), fill)?;
         self.start(channel, fds, deadline)
+    }
+
+    /// Sends one message whose payload is at hand. A long one is written from where it is.
+    pub(crate) fn send_bytes<W: Outbound>(
+        &mut self,
+        channel: &mut W,
+        payload: &[u8],
+        deadline: Deadline,
+    ) -> Result<(), Refusal> {
+        if payload.len() >= DIRECT_MIN {
+            let size = payload.len();
+            self.admit(size)?;
+            let header = self.framing.header(size);
+            if let Some(header) = header.map_err(|error| unframed(error, size))? {
+                self.flush(channel, deadline)?;
+                return self.write_through(channel, header.as_slice(), payload, deadline);
+            }
+        }
+        self.send_frame(channel, FrameKind::Message, &[], deadline, |out| {
+            out.extend_from_slice(payload);
+            Ok(())
+        })
+    }
+
+    /// Writes a frame from where its parts are; what there is no room for is kept as pending, unless
+    /// it is all of it.
+    fn write_through<W: Outbound>(
+        &mut self,
+        channel: &mut W,
+        header: &[u8],
+        payload: &[u8],
+        deadline: Deadline,
+    ) -> Result<(), Refusal> {
+        let mut written = 0;
+        while written < header.len() + payload.len() {
+            let head = &header[written.min(header.len())..];
+            let body = &payload[written.saturating_sub(header.len())..];
+            let parts = [IoSlice::new(head), IoSlice::new(body)];
+            let parts = if head.is_empty() {
+                &parts[1..]
+            } else {
+                &parts[..]
+            };
+            match channel
+                .write_deadline(parts, deadline)
+                .map_err(Refusal::from)
+            {
+                Ok(taken) => written += taken,
+                Err(Refusal::NoRoom) if written > 0 => {
+                    self.buffer.extend_from_slice(head);
+                    self.buffer.extend_from_slice(body);
+                    self.committed = self.buffer.len();
+                    return Ok(());
+                }
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a payload of `size` bytes may be sent at all.
+    #[inline]
+    fn admit(&self, size: usize) -> Result<(), Refusal> {
+        if let Some(why) = self.peer.refused() {
+            return Err(Refusal::Handshake(why.clone()));
+        }
+        let max = self.peer.limit();
+        if size > max {
+            return Err(Refusal::TooLarge { size, max });
+        }
+        Ok(())
     }
 
     /// Appends one value's frame and writes only when a batch has gathered. Like [`send`](Outbox::send)

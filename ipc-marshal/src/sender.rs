@@ -282,10 +282,11 @@ impl<Tx, C: Codec, W: Outbound> Sender<Tx, C, W> {
     ///
     /// See [`SendError`].
     pub fn send_bytes(&self, payload: &[u8], deadline: Deadline) -> Result<(), SendError<()>> {
-        let sent = self.send_frame(&[], deadline, |_, out| {
-            out.extend_from_slice(payload);
-            Ok(())
-        });
+        let Some(mut sending) = self.turn(deadline) else {
+            return Err(SendError::Timeout(()));
+        };
+        let Sending { outbox, channel } = &mut *sending;
+        let sent = outbox.send_bytes(channel, payload, deadline);
         sent.map_err(|refusal| refusal.with(()))
     }
 

@@ -8,10 +8,15 @@ pub(super) const HEADER: usize = 5;
 /// The byte that begins every frame.
 const MARK: u8 = 0x54;
 
+pub(super) fn header(payload_len: usize) -> Result<[u8; HEADER], FrameError> {
+    let size = fits(payload_len, u32::MAX.into())? as u32;
+    let [a, b, c, d] = size.to_be_bytes();
+    Ok([MARK, a, b, c, d])
+}
+
 pub(super) fn finish(frame: OpenFrame, out: &mut [u8]) -> Result<(), FrameError> {
-    let size = fits(out.len() - frame.payload, u32::MAX.into())? as u32;
-    out[frame.start] = MARK;
-    out[frame.start + 1..frame.payload].copy_from_slice(&size.to_be_bytes());
+    let header = header(out.len() - frame.payload)?;
+    out[frame.start..frame.payload].copy_from_slice(&header);
     Ok(())
 }
 

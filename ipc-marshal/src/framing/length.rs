@@ -1,5 +1,7 @@
 //! A length and the payload, the commonest framing of all.
 
+use std::ops::Range;
+
 use super::{Header, OpenFrame, Parsed, fits, to_len};
 use crate::FrameError;
 
@@ -41,19 +43,28 @@ pub enum ByteOrder {
     Big,
 }
 
+/// Eight bytes, and which of them are the length.
+pub(super) fn header(
+    width: LengthWidth,
+    order: ByteOrder,
+    payload_len: usize,
+) -> Result<([u8; 8], Range<usize>), FrameError> {
+    let size = fits(payload_len, width.max())?;
+    let bytes = width.bytes();
+    Ok(match order {
+        ByteOrder::Little => (size.to_le_bytes(), 0..bytes),
+        ByteOrder::Big => (size.to_be_bytes(), 8 - bytes..8),
+    })
+}
+
 pub(super) fn finish(
     width: LengthWidth,
     order: ByteOrder,
     frame: OpenFrame,
     out: &mut [u8],
 ) -> Result<(), FrameError> {
-    let size = fits(out.len() - frame.payload, width.max())?;
-    let field = &mut out[frame.start..frame.payload];
-    let bytes = width.bytes();
-    match order {
-        ByteOrder::Little => field.copy_from_slice(&size.to_le_bytes()[..bytes]),
-        ByteOrder::Big => field.copy_from_slice(&size.to_be_bytes()[8 - bytes..]),
-    }
+    let (bytes, range) = header(width, order, out.len() - frame.payload)?;
+    out[frame.start..frame.payload].copy_from_slice(&bytes[range]);
     Ok(())
 }
 

@@ -98,6 +98,24 @@ impl Header {
     }
 }
 
+/// A header by itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HeaderBytes {
+    bytes: [u8; 12],
+    len: usize,
+}
+
+impl HeaderBytes {
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
 /// What the first bytes of a frame give.
 pub(crate) enum Parsed {
     /// The header is not whole: at least this many bytes of it are missing.
@@ -188,6 +206,27 @@ impl Framing {
             out.truncate(frame.start);
         }
         finished
+    }
+
+    /// The header of a message whose payload is elsewhere, where no trailer has to follow it.
+    pub(crate) fn header(self, payload_len: usize) -> Result<Option<HeaderBytes>, FrameError> {
+        let mut header = HeaderBytes::default();
+        match self {
+            Self::Native => {
+                header.push(&native::header(payload_len, FrameKind::Message, 0, false)?);
+            }
+            Self::NativeChecked => return Ok(None),
+            Self::Ductworks => header.push(&ductworks::header(payload_len)?),
+            Self::Length { width, order } => {
+                let (bytes, range) = length::header(width, order, payload_len)?;
+                header.push(&bytes[range]);
+            }
+            Self::Multiprocessing => match multiprocessing::header(payload_len) {
+                Some(short) => header.push(&short),
+                None => header.push(&multiprocessing::wide_header(payload_len)),
+            },
+        }
+        Ok(Some(header))
     }
 
     /// Reads the header at the beginning of `bytes`.

@@ -13,17 +13,25 @@ const SHORT_MAX: usize = i32::MAX as usize;
 /// The length that announces the wide header.
 const WIDE: i32 = -1;
 
-pub(super) fn finish(frame: OpenFrame, out: &mut Vec<u8>) -> Result<(), FrameError> {
-    let len = out.len() - frame.payload;
-    if len <= SHORT_MAX {
-        out[frame.start..frame.payload].copy_from_slice(&(len as u32).to_be_bytes());
-        return Ok(());
-    }
-    // Over 2 GiB: moving the payload eight bytes on is the smaller part of the work.
+/// The short header, where it can say the length.
+pub(super) fn header(payload_len: usize) -> Option<[u8; HEADER]> {
+    (payload_len <= SHORT_MAX).then(|| (payload_len as u32).to_be_bytes())
+}
+
+pub(super) fn wide_header(payload_len: usize) -> [u8; WIDE_HEADER] {
     let mut wide = [0; WIDE_HEADER];
     wide[..4].copy_from_slice(&WIDE.to_be_bytes());
-    wide[4..].copy_from_slice(&(len as u64).to_be_bytes());
-    out.splice(frame.start..frame.payload, wide);
+    wide[4..].copy_from_slice(&(payload_len as u64).to_be_bytes());
+    wide
+}
+
+pub(super) fn finish(frame: OpenFrame, out: &mut Vec<u8>) -> Result<(), FrameError> {
+    let len = out.len() - frame.payload;
+    match header(len) {
+        Some(short) => out[frame.start..frame.payload].copy_from_slice(&short),
+        // Over 2 GiB: moving the payload eight bytes on is the smaller part of the work.
+        None => drop(out.splice(frame.start..frame.payload, wide_header(len))),
+    }
     Ok(())
 }
 

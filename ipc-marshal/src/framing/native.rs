@@ -41,19 +41,30 @@ pub(super) fn finish(
     checked: bool,
     out: &mut Vec<u8>,
 ) -> Result<(), FrameError> {
-    let size = fits(out.len() - frame.payload, u32::MAX.into())? as u32;
-    let descriptors = u16::try_from(descriptors)
-        .map_err(|_| FrameError::Unsupported("more than 65535 descriptors"))?;
-    let [a, b, c, d] = size.to_le_bytes();
-    let [e, f] = descriptors.to_le_bytes();
-    let flags = if checked { CHECKED } else { 0 };
-    let header = out[frame.start..].first_chunk_mut::<HEADER>();
-    *header.expect("begin made room for it") = [a, b, c, d, kind_code(kind), flags, e, f];
+    let header = header(out.len() - frame.payload, kind, descriptors, checked)?;
+    let place = out[frame.start..].first_chunk_mut::<HEADER>();
+    *place.expect("begin made room for it") = header;
     if checked {
         let sum = checksum(&out[frame.start..])?;
         out.extend_from_slice(&sum.to_le_bytes());
     }
     Ok(())
+}
+
+#[inline]
+pub(super) fn header(
+    payload_len: usize,
+    kind: FrameKind,
+    descriptors: usize,
+    checked: bool,
+) -> Result<[u8; HEADER], FrameError> {
+    let size = fits(payload_len, u32::MAX.into())? as u32;
+    let descriptors = u16::try_from(descriptors)
+        .map_err(|_| FrameError::Unsupported("more than 65535 descriptors"))?;
+    let [a, b, c, d] = size.to_le_bytes();
+    let [e, f] = descriptors.to_le_bytes();
+    let flags = if checked { CHECKED } else { 0 };
+    Ok([a, b, c, d, kind_code(kind), flags, e, f])
 }
 
 #[inline]

@@ -316,3 +316,50 @@ fn a_panic_while_encoding_spoils_nothing() {
         assert_eq!(theirs.recv().unwrap(), (7, 8));
     });
 }
+
+#[test]
+fn long_payloads_are_whole_in_every_framing() {
+    use ipc_core::Deadline;
+    use ipc_marshal::{ByteOrder, LengthWidth};
+    let length = |width, order| Framing::Length { width, order };
+    for framing in [
+        Framing::Native,
+        Framing::Ductworks,
+        Framing::Multiprocessing,
+        Framing::PYRE,
+        length(LengthWidth::U16, ByteOrder::Big),
+        length(LengthWidth::U64, ByteOrder::Big),
+    ] {
+        within(SOON, move || {
+            let options = DuctOptions::new().framing(framing);
+            let (mut ours, mut theirs) = options.pair::<(), ()>().unwrap();
+            let payload: Vec<u8> = (0..60_000_u32).map(|index| (index % 251) as u8).collect();
+            let mut sent = 0;
+            // Until there is room for a part only, which must be finished first.
+            while ours.send_bytes(&payload, Deadline::Now).is_ok() {
+                sent += 1;
+            }
+            let copy = payload.clone();
+            let reader = thread::spawn(move || {
+                for index in 0..sent + 2 {
+                    let equal = theirs.recv_with(Deadline::Never, |m| m.bytes() == copy);
+                    assert!(equal.unwrap(), "{framing:?} {index}");
+                }
+            });
+            ours.send_bytes(&payload, Deadline::Never).unwrap();
+            let (sender, _receiver) = ours.split().unwrap();
+            sender.send_bytes(&payload, Deadline::Never).unwrap();
+            reader.join().unwrap();
+        });
+    }
+    let options = DuctOptions::new().framing(length(LengthWidth::U16, ByteOrder::Little));
+    let (mut ours, _theirs) = options.pair::<(), ()>().unwrap();
+    assert!(matches!(
+        ours.send_bytes(&[0; 70_000], Deadline::Never),
+        Err(SendError::TooLarge {
+            size: 70_000,
+            max: 65_535,
+            ..
+        })
+    ));
+}
