@@ -55,6 +55,8 @@ struct Out {
     /// The loop was asked to write.
     posted: bool,
     closed: bool,
+    /// Senders sleep until there is room.
+    crowd: bool,
     /// The requests that wait for an answer: the one at `base`, the one after it, and so on.
     pending: VecDeque<Option<Request>>,
     base: u64,
@@ -121,6 +123,7 @@ impl Link {
             flushing: false,
             posted: false,
             closed: false,
+            crowd: false,
             pending: VecDeque::new(),
             base: 1,
             sent: 1,
@@ -194,7 +197,8 @@ impl Link {
         Ok(())
     }
 
-    fn wait<'a>(&self, out: MutexGuard<'a, Out>, deadline: Deadline) -> MutexGuard<'a, Out> {
+    fn wait<'a>(&self, mut out: MutexGuard<'a, Out>, deadline: Deadline) -> MutexGuard<'a, Out> {
+        out.crowd = true;
         match deadline.remaining() {
             None => self.room.wait(out).unwrap_or_else(PoisonError::into_inner),
             Some(left) => {
@@ -266,7 +270,9 @@ impl Link {
             break;
         }
         out.flushing = false;
-        self.room.notify_all();
+        if std::mem::take(&mut out.crowd) {
+            self.room.notify_all();
+        }
         out
     }
 

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use ipc_core::Deadline;
@@ -139,6 +140,8 @@ struct Lanes<A: Actor> {
     len: usize,
     /// The owner has seen the lanes empty and must be woken.
     idle: bool,
+    /// The owner sleeps on `work`.
+    asleep: bool,
     /// Senders sleep until there is room.
     crowd: bool,
     closed: bool,
@@ -147,6 +150,9 @@ struct Lanes<A: Actor> {
 /// Where messages wait for an actor: in the order in which they came, at most `capacity` of them.
 pub(crate) struct Mailbox<A: Actor> {
     lanes: Mutex<Lanes<A>>,
+    /// Set when `idle` is cleared, so that an owner that looks before it sleeps need not take the
+    /// lock from the senders.
+    mail: AtomicBool,
     work: Condvar,
     room: Condvar,
     capacity: usize,
@@ -170,6 +176,7 @@ impl<A: Actor> Mailbox<A> {
             spare: None,
             len: 0,
             idle: true,
+            asleep: false,
             crowd: false,
             closed: false,
         };
@@ -177,6 +184,7 @@ impl<A: Actor> Mailbox<A> {
         let (work, room) = (Condvar::new(), Condvar::new());
         Self {
             lanes: Mutex::new(lanes),
+            mail: AtomicBool::new(false),
             work,
             room,
             capacity,
@@ -236,9 +244,13 @@ impl<A: Actor> Mailbox<A> {
 
     fn wake_owner(&self, mut lanes: MutexGuard<'_, Lanes<A>>) {
         if std::mem::take(&mut lanes.idle) {
+            // Relaxed: a hint; the lanes are read under the lock.
+            self.mail.store(true, Ordering::Relaxed);
+            let asleep = std::mem::take(&mut lanes.asleep);
             drop(lanes);
             match &self.wake {
-                Wake::Thread => self.work.notify_one(),
+                Wake::Thread if asleep => self.work.notify_one(),
+                Wake::Thread => {}
                 Wake::Loop(wake) => wake.wake(),
             }
         }
@@ -272,6 +284,9 @@ impl<A: Actor> Mailbox<A> {
         let control = std::mem::take(&mut lanes.control);
         self.status.set_control(false);
         lanes.idle = runs.is_empty() && control.is_empty();
+        if lanes.idle {
+            self.mail.store(false, Ordering::Relaxed);
+        }
         let crowd = std::mem::take(&mut lanes.crowd);
         drop(lanes);
         if crowd {
@@ -295,6 +310,7 @@ impl<A: Actor> Mailbox<A> {
         }
         let mut lanes = self.lock();
         while lanes.idle {
+            lanes.asleep = true;
             lanes = match deadline.remaining() {
                 Some(left) if left.is_zero() => return,
                 Some(left) => {

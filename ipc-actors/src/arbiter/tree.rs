@@ -1,6 +1,5 @@
 //! What the arbiter supervises, and how it carries out what the supervisors decide.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,6 +10,7 @@ use super::process::Process;
 use super::slot::{AnySlot, Health};
 use crate::cell::Turn;
 use crate::deferred::Resolver;
+use crate::id::IdMap;
 use crate::link::Link;
 use crate::{
     Action, ActorId, ChildKey, Event, ExitReason, SpawnError, Supervisor, SupervisorOptions,
@@ -40,8 +40,8 @@ struct Entry {
 pub(crate) struct Tree {
     pub(super) shared: Arc<Shared>,
     supervisor: Supervisor,
-    actors: HashMap<ActorId, Entry>,
-    keys: HashMap<ChildKey, ActorId>,
+    actors: IdMap<ActorId, Entry>,
+    keys: IdMap<ChildKey, ActorId>,
     alarm: Option<(AlarmId, Instant)>,
     ready: Vec<ActorId>,
     /// The exit status, once somebody has asked for the end.
@@ -57,8 +57,8 @@ impl Tree {
         Self {
             shared,
             supervisor,
-            actors: HashMap::new(),
-            keys: HashMap::new(),
+            actors: IdMap::default(),
+            keys: IdMap::default(),
             alarm: None,
             ready: Vec::new(),
             status: None,
