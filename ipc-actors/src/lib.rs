@@ -37,7 +37,8 @@ pub use proxy::Proxy;
 pub use spec::{Placement, Spec};
 pub use state::State;
 pub use supervision::{
-    Action, AutoShutdown, Backoff, ChildKey, ChildPolicy, Event, ExitReason, Intensity, Restart,
-    Shutdown, Strategy, SuperviseError, Supervisor, SupervisorOptions,
+    Action, AutoShutdown, Backoff, ChildKey, ChildPolicy, Event, ExitReason, Intensity, Pool,
+    PoolAction, PoolEvent, PoolOptions, Restart, Shutdown, Strategy, SuperviseError, Supervisor,
+    SupervisorOptions, WorkerKey,
 };
 pub use wire::{Boot, FromActor, ToActor};

@@ -5,12 +5,14 @@
 
 mod backoff;
 mod intensity;
+mod pool;
 mod reason;
 mod spec;
 mod supervisor;
 
 pub use backoff::Backoff;
 pub use intensity::Intensity;
+pub use pool::{Pool, PoolAction, PoolEvent, PoolOptions, WorkerKey};
 pub use reason::ExitReason;
 pub use spec::{AutoShutdown, ChildPolicy, Restart, Shutdown, Strategy, SupervisorOptions};
 pub use supervisor::{Action, ChildKey, Event, SuperviseError, Supervisor};

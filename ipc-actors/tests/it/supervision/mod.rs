@@ -3,5 +3,6 @@
 mod departures;
 mod histories;
 mod model;
+mod pools;
 mod rules;
 mod world;
