@@ -41,7 +41,7 @@ impl CommandId {
     }
 }
 
-type Invoke<A> =
+pub(crate) type Invoke<A> =
     fn(&mut A, &[u8], &mut Context<'_, A>, Option<&mut Vec<u8>>) -> Result<(), AskError>;
 
 /// One entry of the table.

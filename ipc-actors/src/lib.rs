@@ -14,6 +14,7 @@ mod link;
 mod local;
 mod mailbox;
 mod message;
+mod monitor;
 mod proxy;
 mod spec;
 mod spin;
@@ -23,7 +24,9 @@ mod supervision;
 mod wire;
 
 pub use actor::{Actor, Failure, Handler};
-pub use arbiter::{Arbiter, ArbiterLoop, ArbiterOptions, ArbiterThread, Spawning};
+pub use arbiter::{
+    Arbiter, ArbiterLoop, ArbiterOptions, ArbiterThread, PoolInfo, Spawning, SupervisorSpec,
+};
 pub use command::{Access, Commands};
 pub use context::Context;
 pub use deferred::Deferred;
@@ -33,6 +36,7 @@ pub use id::ActorId;
 pub use info::Info;
 pub use local::{arbiter, current_actor};
 pub use message::Message;
+pub use monitor::{Monitor, MonitorSpec};
 pub use proxy::Proxy;
 pub use spec::{Placement, Spec};
 pub use state::State;

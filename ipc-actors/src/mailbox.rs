@@ -8,7 +8,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use ipc_core::Deadline;
 
+use crate::command::Invoke;
 use crate::deferred::Resolver;
+use crate::link::Answered;
 use crate::local::LoopWake;
 use crate::status::Status;
 use crate::{Actor, ActorId, AskError, Context, ExitReason, Handler, Info, Message, SendError};
@@ -46,6 +48,49 @@ impl<A: Handler<M>, M: Message> Item<A> for Ask<M> {
         asked.started = true;
         let answer = actor.handle(message, ctx);
         asked.answer(Ok(answer));
+    }
+}
+
+/// A message as bytes, whose answer is bytes.
+pub(crate) struct Raw<A: Actor> {
+    invoke: Invoke<A>,
+    body: Arc<[u8]>,
+    answered: Option<Answered>,
+    started: bool,
+}
+
+impl<A: Actor> Raw<A> {
+    pub(crate) fn new(invoke: Invoke<A>, body: Arc<[u8]>, answered: Answered) -> Self {
+        Self {
+            invoke,
+            body,
+            answered: Some(answered),
+            started: false,
+        }
+    }
+}
+
+impl<A: Actor> Item<A> for Raw<A> {
+    fn deliver(mut self, actor: &mut A, ctx: &mut Context<'_, A>) {
+        self.started = true;
+        let mut out = Vec::new();
+        let done = (self.invoke)(actor, &self.body, ctx, Some(&mut out));
+        if let Some(answered) = self.answered.take() {
+            answered(done.map(|()| &out[..]));
+        }
+    }
+}
+
+impl<A: Actor> Drop for Raw<A> {
+    fn drop(&mut self) {
+        if let Some(answered) = self.answered.take() {
+            let error = if self.started {
+                AskError::Started
+            } else {
+                AskError::NotStarted
+            };
+            answered(Err(error));
+        }
     }
 }
 

@@ -11,13 +11,13 @@ use serde::de::DeserializeOwned;
 
 use crate::command::{CommandId, decode, encode};
 use crate::deferred::deferred;
-use crate::link::{Link, Pending, Refused};
-use crate::mailbox::{Ask, Asked, Control, Mailbox, Tell};
+use crate::link::{Answered, Link, Pending, Refused};
+use crate::mailbox::{Ask, Asked, Control, Mailbox, Raw, Tell};
 use crate::status::Status;
 use crate::wire::{Block, Order};
 use crate::{
-    Actor, ActorId, AskError, Deferred, ExitReason, Handler, Info, Message, Placement, SendError,
-    State,
+    Actor, ActorId, AskError, Commands, Deferred, ExitReason, Handler, Info, Message, Placement,
+    SendError, State,
 };
 
 /// The way to an actor.
@@ -284,6 +284,37 @@ impl<A: Actor> Proxy<A> {
         answer
     }
 
+    /// Asks with bytes; `answered` is called in any case.
+    pub(crate) fn call(
+        &self,
+        commands: &Commands<A>,
+        command: CommandId,
+        body: &Arc<[u8]>,
+        answered: Answered,
+    ) {
+        match &self.route {
+            Route::Here(mailbox) => match commands.find(command) {
+                Some(found) => {
+                    let item = Raw::new(found.invoke, Arc::clone(body), answered);
+                    // A refused item says so itself.
+                    drop(mailbox.push(item, Deadline::Now));
+                }
+                None => answered(Err(AskError::UnknownCommand(format!("{:08x}", command.0)))),
+            },
+            Route::Process(link) => {
+                let answered = Certain(Some(answered));
+                let answered = Box::new(move |answer: Result<&[u8], AskError>| {
+                    answered.call(answer);
+                });
+                // Likewise.
+                let _ = link.push(command, Some(answered), Deadline::Now, |out| {
+                    out.extend_from_slice(body);
+                    Ok(())
+                });
+            }
+        }
+    }
+
     /// Asks for a sign of life, which does not wait behind messages: of an actor on the loop from
     /// that loop, of one in a thread from its mailbox, of one in a process from that process.
     pub fn ping(&self) -> Deferred<(), AskError> {
@@ -366,6 +397,25 @@ impl<A: Actor> Proxy<A> {
         match &self.route {
             Route::Here(mailbox) => mailbox.len(),
             Route::Process(link) => link.waiting(),
+        }
+    }
+}
+
+/// A callback that is called even if it is dropped.
+struct Certain(Option<Answered>);
+
+impl Certain {
+    fn call(mut self, answer: Result<&[u8], AskError>) {
+        if let Some(answered) = self.0.take() {
+            answered(answer);
+        }
+    }
+}
+
+impl Drop for Certain {
+    fn drop(&mut self) {
+        if let Some(answered) = self.0.take() {
+            answered(Err(AskError::NotStarted));
         }
     }
 }

@@ -12,17 +12,17 @@ use super::slot::Seed;
 use super::tree::Tree;
 use crate::deferred::{Resolver, deferred};
 use crate::local::LoopShared;
-use crate::{Actor, ActorId, Deferred, ExitReason, Proxy, SpawnError, Spec};
+use crate::{Actor, ActorId, Deferred, ExitReason, Proxy, SpawnError, Spec, SupervisorSpec};
 
 /// Reaches an arbiter from any thread of its process. Cheap to clone; does not keep it running.
 #[derive(Clone)]
 pub struct Arbiter {
-    pub(super) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
-pub(super) struct Shared {
-    pub(super) poster: Poster<Tree>,
-    pub(super) home: Arc<LoopShared>,
+pub(crate) struct Shared {
+    pub(crate) poster: Poster<Tree>,
+    pub(crate) home: Arc<LoopShared>,
     names: Mutex<HashMap<Arc<str>, Named>>,
 }
 
@@ -55,6 +55,26 @@ impl Shared {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn register<A: Actor>(
+        &self,
+        name: &Arc<str>,
+        id: ActorId,
+        proxy: Proxy<A>,
+    ) -> Result<(), SpawnError> {
+        let mut names = self.names();
+        if names.contains_key(name) {
+            return Err(SpawnError::NameTaken(name.to_string()));
+        }
+        names.insert(
+            Arc::clone(name),
+            Named {
+                id,
+                proxy: Box::new(proxy),
+            },
+        );
+        Ok(())
+    }
+
     pub(super) fn forget(&self, name: &str, id: ActorId) {
         let mut names = self.names();
         if names.get(name).is_some_and(|named| named.id == id) {
@@ -72,27 +92,16 @@ impl Arbiter {
     /// once; the proxy comes when `init` and `start` are done, and until the actor is forgotten its
     /// name is taken.
     pub fn spawn<A: Actor>(&self, spec: Spec<A>) -> Spawning<A> {
-        let id = ActorId::next();
-        let name: Arc<str> = match &spec.name {
-            Some(name) => Arc::from(name.as_str()),
-            None => Arc::from(format!("{}-{id}", A::NAME)),
-        };
-        let seed = Seed::new(id, Arc::clone(&name), spec, self.clone());
-        let named = Named {
-            id,
-            proxy: Box::new(seed.proxy()),
-        };
-        {
-            let mut names = self.shared.names();
-            if names.contains_key(&name) {
-                let error = SpawnError::NameTaken(name.to_string());
+        let seed = match Seed::named(spec, self) {
+            Ok(seed) => seed,
+            Err(error) => {
                 return Spawning {
-                    id,
+                    id: ActorId::next(),
                     proxy: Deferred::ready(Err(error)),
                 };
             }
-            names.insert(Arc::clone(&name), named);
-        }
+        };
+        let (id, name) = (seed.id(), Arc::clone(seed.name()));
         let (resolver, proxy) = deferred();
         let posted = self
             .shared
@@ -106,6 +115,20 @@ impl Arbiter {
             };
         }
         Spawning { id, proxy }
+    }
+
+    /// Starts a supervisor and its children under the arbiter, in their order. The result comes when
+    /// all have started, or when one has failed and those before it are stopped again.
+    pub fn supervise(&self, spec: SupervisorSpec) -> Deferred<(), SpawnError> {
+        let (resolver, started) = deferred();
+        let posted = self
+            .shared
+            .poster
+            .post(move |ctx| Tree::supervise(ctx, spec, resolver));
+        match posted {
+            Ok(()) => started,
+            Err(_) => Deferred::ready(Err(SpawnError::Disconnected)),
+        }
     }
 
     /// The actor of this name, if there is one and it is of this type.
@@ -154,7 +177,7 @@ impl Arbiter {
         let _ = self
             .shared
             .poster
-            .post(move |ctx| Tree::kill_actor(ctx, id));
+            .post(move |ctx| Tree::kill(ctx, id, ExitReason::Killed));
     }
 
     /// Ends the arbiter: all actors are asked to stop, in reverse order. A second call kills them.

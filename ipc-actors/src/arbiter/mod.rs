@@ -1,11 +1,18 @@
 //! The root of the tree: the loop, what it supervises, and the handle by which it is reached.
 
 mod handle;
+mod node;
+mod pool;
 mod process;
 mod root;
+mod signals;
 mod slot;
 mod tree;
 
 pub use handle::{Arbiter, Spawning};
+pub use node::SupervisorSpec;
+pub(crate) use pool::Crew;
+pub use pool::PoolInfo;
 pub use root::{ArbiterLoop, ArbiterOptions, ArbiterThread};
-pub(crate) use tree::Tree;
+pub(crate) use slot::{AnySlot, Seed};
+pub(crate) use tree::{NodeId, Tree};

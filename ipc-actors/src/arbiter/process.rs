@@ -15,7 +15,7 @@ use crate::wire::{Boot, FromActor, Report, ToActor};
 use crate::{Actor, ActorId, AskError, ExitReason, Spec, host};
 
 /// An incarnation in its own process.
-pub(super) struct Process {
+pub(crate) struct Process {
     child: ipc_exchange::Process,
     sender: Sender<ToActor>,
     is_ready: bool,

@@ -40,7 +40,7 @@ impl Default for ArbiterOptions {
 /// Dropping it kills what is left of its actors; end it by [`Arbiter::stop`] and
 /// [`run`](ArbiterLoop::run) to let them finish.
 pub struct ArbiterLoop {
-    selector: Selector<Tree>,
+    pub(super) selector: Selector<Tree>,
     tree: Tree,
     arbiter: Arbiter,
 }
@@ -94,7 +94,7 @@ impl ArbiterLoop {
     pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let more = self.run_ready();
         let timeout = if more { Some(Duration::ZERO) } else { timeout };
-        if self.tree.ended.is_none() {
+        if self.tree.ended().is_none() {
             let home = &self.arbiter.shared.home;
             home.set_turning(true);
             let turned = self.selector.turn(&mut self.tree, timeout);
@@ -134,7 +134,7 @@ impl ArbiterLoop {
 
 impl Drop for ArbiterLoop {
     fn drop(&mut self) {
-        if self.tree.ended.is_none() {
+        if self.tree.ended().is_none() {
             let Self { selector, tree, .. } = self;
             let mut ctx = Context {
                 state: tree,
@@ -245,6 +245,6 @@ impl ArbiterLoop {
     /// Why the arbiter has ended; `None` while it runs.
     #[must_use]
     pub fn exit_reason(&self) -> Option<&ExitReason> {
-        self.tree.ended.as_ref()
+        self.tree.ended()
     }
 }

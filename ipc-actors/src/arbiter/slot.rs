@@ -23,7 +23,7 @@ use crate::{Actor, ActorId, ChildPolicy, ExitReason, Placement, Proxy, SpawnErro
 const TURN_LEN: u64 = 1024;
 
 /// An actor of some type, as the tree keeps it.
-pub(super) trait AnySlot {
+pub(crate) trait AnySlot {
     fn id(&self) -> ActorId;
     fn policy(&self) -> ChildPolicy;
     fn incarnation(&self) -> u32;
@@ -52,7 +52,7 @@ pub(super) trait AnySlot {
 
 /// What is known of an incarnation's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Health {
+pub(crate) enum Health {
     /// Look again at this time.
     Until(Instant),
     Stuck,
@@ -79,7 +79,7 @@ pub(super) struct Slot<A: Actor> {
 }
 
 /// What a slot is made from, on its way to the loop.
-pub(super) struct Seed<A: Actor> {
+pub(crate) struct Seed<A: Actor> {
     id: ActorId,
     name: Arc<str>,
     spec: Spec<A>,
@@ -89,7 +89,7 @@ pub(super) struct Seed<A: Actor> {
 }
 
 impl<A: Actor> Seed<A> {
-    pub(super) fn new(id: ActorId, name: Arc<str>, spec: Spec<A>, arbiter: Arbiter) -> Self {
+    fn new(id: ActorId, name: Arc<str>, spec: Spec<A>, arbiter: Arbiter) -> Self {
         let status = Arc::new(Status::new());
         let (label, watched) = (Arc::clone(&name), Arc::clone(&status));
         let home = Arc::clone(&arbiter.shared.home);
@@ -130,8 +130,63 @@ impl<A: Actor> Seed<A> {
         }
     }
 
-    pub(super) fn proxy(&self) -> Proxy<A> {
+    pub(crate) fn proxy(&self) -> Proxy<A> {
         Proxy::new(self.route.clone())
+    }
+
+    /// A seed whose name is taken down, so that it can be found.
+    pub(crate) fn named(spec: Spec<A>, arbiter: &Arbiter) -> Result<Self, SpawnError> {
+        let id = ActorId::next();
+        let name: Arc<str> = match &spec.name {
+            Some(name) => Arc::from(name.as_str()),
+            None => Arc::from(format!("{}-{id}", A::NAME)),
+        };
+        let seed = Self::new(id, Arc::clone(&name), spec, arbiter.clone());
+        arbiter.shared.register(&name, id, seed.proxy())?;
+        Ok(seed)
+    }
+
+    /// A seed that only its proxies lead to.
+    pub(crate) fn unnamed(spec: Spec<A>, arbiter: &Arbiter) -> Self {
+        let id = ActorId::next();
+        Self::new(
+            id,
+            Arc::from(format!("{}-{id}", A::NAME)),
+            spec,
+            arbiter.clone(),
+        )
+    }
+
+    pub(crate) fn id(&self) -> ActorId {
+        self.id
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Makes the slot of one whose start nobody waits for.
+    pub(crate) fn plant_alone(self) -> Box<dyn AnySlot> {
+        let Self {
+            id,
+            name,
+            spec,
+            arbiter,
+            route,
+            status,
+        } = self;
+        let (running, resolver) = (Running::Down, None);
+        Box::new(Slot {
+            id,
+            name,
+            spec,
+            arbiter,
+            route,
+            status,
+            running,
+            resolver,
+            starts: 0,
+        })
     }
 
     pub(super) fn plant(self, resolver: SpawnResolver<A>) -> Box<dyn AnySlot> {

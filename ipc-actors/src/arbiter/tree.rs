@@ -1,11 +1,14 @@
-//! What the arbiter supervises, and how it carries out what the supervisors decide.
+//! What the arbiter supervises: the table of actors, and what becomes of each.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use ipc_dispatch::{AlarmId, Context, Next};
 
 use super::handle::Shared;
+use super::node::Node;
+use super::pool::PoolNode;
 use super::process::Process;
 use super::slot::{AnySlot, Health};
 use crate::cell::Turn;
@@ -13,25 +16,51 @@ use crate::deferred::Resolver;
 use crate::id::IdMap;
 use crate::link::Link;
 use crate::{
-    Action, ActorId, ChildKey, Event, ExitReason, SpawnError, Supervisor, SupervisorOptions,
+    ActorId, ChildKey, Event, ExitReason, PoolEvent, Restart, Shutdown, SpawnError, Strategy,
+    SupervisorOptions, WorkerKey,
 };
 
 /// What became of an incarnation.
 #[derive(Debug)]
-pub(super) enum Told {
+pub(crate) enum Told {
     Started,
     Failed(ExitReason),
     Ended(ExitReason),
 }
 
-type GoneResolver = Resolver<Option<ExitReason>, SpawnError>;
+/// Names a supervisor or a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct NodeId(pub(super) u64);
 
-struct Entry {
-    key: ChildKey,
-    slot: Box<dyn AnySlot>,
+impl NodeId {
+    /// One that was not given out before by this process.
+    pub(crate) fn next() -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(1);
+        // Relaxed: only the number matters.
+        Self(COUNT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+pub(super) const ROOT: NodeId = NodeId(0);
+
+pub(super) type GoneResolver = Resolver<Option<ExitReason>, SpawnError>;
+
+/// Who decides whether an actor is started again.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Owner {
+    Child(NodeId, ChildKey),
+    Pool(NodeId, WorkerKey),
+    /// Nobody: it is temporary and has no part in any order. There may be very many of these.
+    Nobody,
+}
+
+pub(super) struct Entry {
+    pub(super) owner: Owner,
+    pub(super) slot: Box<dyn AnySlot>,
+    is_up: bool,
     last: Option<ExitReason>,
     /// Why its first start failed.
-    rejected: Option<ExitReason>,
+    pub(super) rejected: Option<ExitReason>,
     /// Those who wait for its end.
     gone: Vec<GoneResolver>,
 }
@@ -39,85 +68,171 @@ struct Entry {
 /// The state of the arbiter's loop.
 pub(crate) struct Tree {
     pub(super) shared: Arc<Shared>,
-    supervisor: Supervisor,
-    actors: IdMap<ActorId, Entry>,
-    keys: IdMap<ChildKey, ActorId>,
+    pub(super) actors: IdMap<ActorId, Entry>,
+    pub(super) nodes: IdMap<NodeId, Node>,
+    pub(super) pools: IdMap<NodeId, PoolNode>,
+    /// How many actors belong to nobody.
+    free: usize,
     alarm: Option<(AlarmId, Instant)>,
     ready: Vec<ActorId>,
     /// The exit status, once somebody has asked for the end.
-    status: Option<i32>,
-    pub(super) ended: Option<ExitReason>,
+    pub(super) status: Option<i32>,
+    pub(super) root_ended: Option<ExitReason>,
 }
 
 impl Tree {
     pub(super) fn new(shared: Arc<Shared>, options: SupervisorOptions) -> Self {
-        let seed = std::process::id();
-        let mut supervisor = Supervisor::new(options, seed);
-        supervisor.handle(Event::Boot, Instant::now());
+        let mut root = Node::new(options, None);
+        root.machine.handle(Event::Boot, Instant::now());
+        let mut nodes = IdMap::default();
+        nodes.insert(ROOT, root);
         Self {
             shared,
-            supervisor,
             actors: IdMap::default(),
-            keys: IdMap::default(),
+            nodes,
+            pools: IdMap::default(),
+            free: 0,
             alarm: None,
             ready: Vec::new(),
             status: None,
-            ended: None,
+            root_ended: None,
         }
+    }
+
+    /// Why the arbiter has ended, when nothing is left.
+    pub(super) fn ended(&self) -> Option<&ExitReason> {
+        self.root_ended.as_ref().filter(|_| self.free == 0)
     }
 
     /// The exit status, when all is over.
     pub(super) fn exit_status(&self) -> Option<i32> {
-        self.ended.as_ref()?;
+        self.ended()?;
         Some(self.status.unwrap_or(1))
     }
 
+    pub(super) fn is_ending(&self) -> bool {
+        self.status.is_some() || self.root_ended.is_some()
+    }
+
+    /// Puts an actor into the table.
+    pub(super) fn insert(&mut self, owner: Owner, slot: Box<dyn AnySlot>) {
+        if let Owner::Nobody = owner {
+            self.free += 1;
+        }
+        let (last, rejected, gone) = (None, None, Vec::new());
+        let id = slot.id();
+        self.actors.insert(
+            id,
+            Entry {
+                owner,
+                slot,
+                is_up: false,
+                last,
+                rejected,
+                gone,
+            },
+        );
+    }
+
+    /// Spawns an actor under the root.
     pub(super) fn add(ctx: &mut Context<'_, Self>, mut slot: Box<dyn AnySlot>) {
         let now = ctx.now();
         let tree = &mut *ctx.state;
-        let id = slot.id();
-        // Unique among the children, where the name a user sees is unique among the living.
-        let child = id.to_string();
-        match tree.supervisor.add(&child, slot.policy(), now) {
-            Ok(key) => {
-                tree.keys.insert(key, id);
-                tree.actors.insert(
-                    id,
-                    Entry {
-                        key,
-                        slot,
-                        last: None,
-                        rejected: None,
-                        gone: Vec::new(),
-                    },
-                );
-                Self::pump(ctx);
+        let (id, policy) = (slot.id(), slot.policy());
+        let ending = tree.is_ending();
+        let refused = match tree.nodes.get_mut(&ROOT) {
+            Some(_) if ending => SpawnError::Disconnected,
+            Some(root)
+                if policy.restart == Restart::Temporary
+                    && !policy.significant
+                    && root.strategy == Strategy::OneForOne =>
+            {
+                tree.insert(Owner::Nobody, slot);
+                Self::start_free(ctx, id);
+                return;
             }
-            Err(error) => {
-                slot.close();
-                let ending = tree.supervisor.is_ending();
-                let error = if ending {
-                    SpawnError::Disconnected
-                } else {
-                    error.into()
-                };
-                slot.spawned(Err(error));
+            // The name a user gives is unique among the living; the supervisor's is the id.
+            Some(root) => match root.machine.add(&id.to_string(), policy, now) {
+                Ok(key) => {
+                    root.adopt(key, id);
+                    tree.insert(Owner::Child(ROOT, key), slot);
+                    Self::pump(ctx, ROOT);
+                    return;
+                }
+                Err(error) => error.into(),
+            },
+            None => SpawnError::Disconnected,
+        };
+        slot.close();
+        slot.spawned(Err(refused));
+    }
+
+    fn start_free(ctx: &mut Context<'_, Self>, id: ActorId) {
+        let told = Self::start_actor(ctx, id);
+        let Some(entry) = ctx.state.actors.get(&id) else {
+            return;
+        };
+        let (incarnation, limit) = (entry.slot.incarnation(), entry.slot.policy().start_timeout);
+        match told {
+            Some(told) => Self::told(ctx, id, incarnation, told),
+            None => {
+                let Some(limit) = limit else { return };
+                ctx.alarm(limit, move |ctx| {
+                    if let Some(entry) = ctx.state.actors.get(&id)
+                        && !entry.is_up
+                    {
+                        Self::kill(ctx, id, ExitReason::StartTimeout);
+                    }
+                });
             }
         }
     }
 
+    /// Begins the next incarnation of an actor.
+    pub(super) fn start_actor(ctx: &mut Context<'_, Self>, id: ActorId) -> Option<Told> {
+        // The slot leaves the table meanwhile: starting a process needs the loop.
+        let mut entry = ctx.state.actors.remove(&id)?;
+        let told = entry.slot.start(ctx);
+        ctx.state.actors.insert(id, entry);
+        told
+    }
+
     pub(super) fn stop_actor(ctx: &mut Context<'_, Self>, id: ActorId, gone: GoneResolver) {
-        let now = ctx.now();
-        let tree = &mut *ctx.state;
-        let Some(entry) = tree.actors.get_mut(&id) else {
+        let Some(entry) = ctx.state.actors.get_mut(&id) else {
             return gone.resolve(Ok(None));
         };
         entry.gone.push(gone);
-        let key = entry.key;
-        // The key is from the table, so the supervisor knows it.
-        let _ = tree.supervisor.terminate(key, now);
-        Self::pump(ctx);
-        Self::forget_if_down(ctx, id);
+        match entry.owner {
+            Owner::Child(node, key) => {
+                let now = ctx.now();
+                if let Some(node) = ctx.state.nodes.get_mut(&node) {
+                    // The key is from the table, so the supervisor knows it.
+                    let _ = node.machine.terminate(key, now);
+                }
+                Self::pump(ctx, node);
+                Self::forget_if_down(ctx, id);
+            }
+            Owner::Pool(pool, key) => Self::feed_pool(ctx, pool, PoolEvent::Recycle(key)),
+            Owner::Nobody => Self::stop_free(ctx, id),
+        }
+    }
+
+    fn stop_free(ctx: &mut Context<'_, Self>, id: ActorId) {
+        let Some(entry) = ctx.state.actors.get_mut(&id) else {
+            return;
+        };
+        let incarnation = entry.slot.incarnation();
+        let limit = match entry.slot.policy().shutdown {
+            Shutdown::Kill => return Self::kill(ctx, id, ExitReason::Killed),
+            Shutdown::After(limit) => Some(limit),
+            Shutdown::Unlimited => None,
+        };
+        if let Some(reason) = entry.slot.stop(ExitReason::Shutdown) {
+            return Self::told(ctx, id, incarnation, Told::Ended(reason));
+        }
+        if let Some(limit) = limit {
+            ctx.alarm(limit, move |ctx| Self::kill(ctx, id, ExitReason::Killed));
+        }
     }
 
     /// Forgets a child that was stopped by hand, once it is down.
@@ -127,32 +242,54 @@ impl Tree {
         let Some(entry) = tree.actors.get(&id) else {
             return;
         };
-        if !entry.gone.is_empty() && tree.supervisor.delete(entry.key, now).is_ok() {
-            Self::pump(ctx);
+        let Owner::Child(id, key) = entry.owner else {
+            return;
+        };
+        if !entry.gone.is_empty()
+            && let Some(node) = tree.nodes.get_mut(&id)
+            && node.machine.delete(key, now).is_ok()
+        {
+            Self::pump(ctx, id);
         }
     }
 
-    pub(super) fn kill_actor(ctx: &mut Context<'_, Self>, id: ActorId) {
+    /// Ends the present incarnation without asking.
+    pub(super) fn kill(ctx: &mut Context<'_, Self>, id: ActorId, reason: ExitReason) {
         let Some(entry) = ctx.state.actors.get_mut(&id) else {
             return;
         };
-        let key = entry.key;
-        if let Some(reason) = entry.slot.kill(ExitReason::Killed) {
-            Self::ended(ctx, key, reason);
+        if let Some(reason) = entry.slot.kill(reason) {
+            let incarnation = entry.slot.incarnation();
+            Self::told(ctx, id, incarnation, Told::Ended(reason));
         }
     }
 
     /// Begins the end; a second call does not wait any more.
     pub(super) fn stop(ctx: &mut Context<'_, Self>, status: i32) {
-        let now = ctx.now();
-        let tree = &mut *ctx.state;
-        let event = match tree.status {
-            None => Event::Stop(ExitReason::Shutdown),
-            Some(_) => Event::Kill(ExitReason::Shutdown),
+        let again = ctx.state.status.is_some();
+        ctx.state.status.get_or_insert(status);
+        let free = |entry: &Entry| matches!(entry.owner, Owner::Nobody);
+        let free: Vec<_> = ctx
+            .state
+            .actors
+            .iter()
+            .filter(|(_, entry)| free(entry))
+            .map(|(&id, _)| id)
+            .collect();
+        for id in free {
+            if again {
+                Self::kill(ctx, id, ExitReason::Killed);
+            } else {
+                Self::stop_free(ctx, id);
+            }
+        }
+        let reason = ExitReason::Shutdown;
+        let event = if again {
+            Event::Kill(reason)
+        } else {
+            Event::Stop(reason)
         };
-        tree.status.get_or_insert(status);
-        tree.supervisor.handle(event, now);
-        Self::pump(ctx);
+        Self::feed(ctx, ROOT, event);
     }
 
     /// An incarnation has something to tell.
@@ -164,137 +301,51 @@ impl Tree {
             // It was given up; its successor has the place.
             return;
         }
-        let key = entry.key;
+        let owner = entry.owner;
         match told {
-            Told::Started => Self::started(ctx, key),
-            Told::Failed(reason) => {
-                let now = ctx.now();
-                ctx.state.down(key, &reason);
-                ctx.state
-                    .supervisor
-                    .handle(Event::StartFailed(key, reason), now);
-                Self::pump(ctx);
+            Told::Started => {
+                entry.is_up = true;
+                entry.slot.started();
+                entry.slot.spawned(Ok(()));
+                match owner {
+                    Owner::Child(node, key) => Self::feed(ctx, node, Event::Started(key)),
+                    Owner::Pool(pool, key) => Self::worker_up(ctx, pool, key),
+                    Owner::Nobody => {}
+                }
             }
-            Told::Ended(reason) => Self::ended(ctx, key, reason),
-        }
-    }
-
-    fn started(ctx: &mut Context<'_, Self>, key: ChildKey) {
-        let now = ctx.now();
-        if let Some(entry) = ctx.state.entry(key) {
-            entry.slot.started();
-            entry.slot.spawned(Ok(()));
-        }
-        ctx.state.supervisor.handle(Event::Started(key), now);
-        Self::pump(ctx);
-    }
-
-    fn ended(ctx: &mut Context<'_, Self>, key: ChildKey, reason: ExitReason) {
-        let now = ctx.now();
-        ctx.state.down(key, &reason);
-        ctx.state.supervisor.handle(Event::Exited(key, reason), now);
-        Self::pump(ctx);
-        if let Some(&id) = ctx.state.keys.get(&key) {
-            Self::forget_if_down(ctx, id);
-        }
-    }
-
-    fn down(&mut self, key: ChildKey, reason: &ExitReason) {
-        if let Some(entry) = self.entry(key) {
-            entry.slot.ended();
-            entry.last = Some(reason.clone());
-        }
-    }
-
-    fn entry(&mut self, key: ChildKey) -> Option<&mut Entry> {
-        let id = self.keys.get(&key)?;
-        self.actors.get_mut(id)
-    }
-
-    /// Carries out what the supervisor has decided, until it has nothing more to say.
-    fn pump(ctx: &mut Context<'_, Self>) {
-        while let Some(action) = ctx.state.supervisor.poll_action() {
-            match action {
-                Action::Start(key) => Self::start(ctx, key),
-                Action::Stop(key) => {
-                    let entry = ctx.state.entry(key);
-                    let ended = entry.and_then(|entry| entry.slot.stop(ExitReason::Shutdown));
-                    Self::after_end(ctx, key, ended);
-                }
-                Action::Kill(key) => {
-                    let entry = ctx.state.entry(key);
-                    let ended = entry.and_then(|entry| entry.slot.kill(ExitReason::Killed));
-                    Self::after_end(ctx, key, ended);
-                }
-                Action::Rejected(key, reason) => {
-                    // Told when it is removed, so that its name is free by then.
-                    if let Some(entry) = ctx.state.entry(key) {
-                        entry.rejected = Some(reason);
+            Told::Failed(reason) | Told::Ended(reason) => {
+                let was_up = std::mem::take(&mut entry.is_up);
+                entry.slot.ended();
+                entry.last = Some(reason.clone());
+                match owner {
+                    Owner::Child(node, key) => {
+                        Self::feed(ctx, node, Event::Exited(key, reason));
+                        Self::forget_if_down(ctx, id);
+                    }
+                    Owner::Pool(pool, key) => Self::worker_gone(ctx, pool, key, id, reason),
+                    Owner::Nobody => {
+                        if !was_up {
+                            entry.rejected = Some(reason);
+                        }
+                        ctx.state.remove_actor(id);
                     }
                 }
-                Action::Removed(key) => ctx.state.remove(key),
-                Action::GaveUp(_) => {
-                    ctx.state.status.get_or_insert(1);
-                }
-                Action::Ended(reason) => {
-                    let keys: Vec<_> = ctx.state.keys.keys().copied().collect();
-                    for key in keys {
-                        ctx.state.remove(key);
-                    }
-                    ctx.state.ended = Some(reason);
-                    // The loop shall look at that and not sleep.
-                    ctx.state.shared.home.wake_loop();
-                }
-                Action::Ready => {}
-            }
-        }
-        Self::set_alarm(ctx);
-    }
-
-    fn after_end(ctx: &mut Context<'_, Self>, key: ChildKey, ended: Option<ExitReason>) {
-        if let Some(reason) = ended {
-            let now = ctx.now();
-            ctx.state.down(key, &reason);
-            ctx.state.supervisor.handle(Event::Exited(key, reason), now);
-        }
-    }
-
-    fn start(ctx: &mut Context<'_, Self>, key: ChildKey) {
-        // The slot leaves the table meanwhile: starting a process needs the loop.
-        let Some(&id) = ctx.state.keys.get(&key) else {
-            return;
-        };
-        let Some(mut entry) = ctx.state.actors.remove(&id) else {
-            return;
-        };
-        let told = entry.slot.start(ctx);
-        ctx.state.actors.insert(id, entry);
-        let now = ctx.now();
-        match told {
-            None => {}
-            Some(Told::Started) => {
-                if let Some(entry) = ctx.state.entry(key) {
-                    entry.slot.started();
-                    entry.slot.spawned(Ok(()));
-                }
-                ctx.state.supervisor.handle(Event::Started(key), now);
-            }
-            Some(Told::Failed(reason) | Told::Ended(reason)) => {
-                ctx.state.down(key, &reason);
-                ctx.state
-                    .supervisor
-                    .handle(Event::StartFailed(key, reason), now);
             }
         }
     }
 
-    fn remove(&mut self, key: ChildKey) {
-        let Some(id) = self.keys.remove(&key) else {
-            return;
-        };
+    /// Forgets an actor that is down.
+    pub(super) fn remove_actor(&mut self, id: ActorId) {
         let Some(mut entry) = self.actors.remove(&id) else {
             return;
         };
+        if let Owner::Nobody = entry.owner {
+            self.free -= 1;
+            if self.root_ended.is_some() {
+                // The loop shall look whether that was the last and not sleep.
+                self.shared.home.wake_loop();
+            }
+        }
         entry.slot.close();
         let error = entry
             .rejected
@@ -305,9 +356,15 @@ impl Tree {
         }
     }
 
-    /// Wakes the loop when the supervisor has something to do.
-    fn set_alarm(ctx: &mut Context<'_, Self>) {
-        let due = ctx.state.supervisor.poll_timeout();
+    /// Wakes the loop when a supervisor or pool has something to do.
+    pub(super) fn set_alarm(ctx: &mut Context<'_, Self>) {
+        let nodes = ctx
+            .state
+            .nodes
+            .values()
+            .filter_map(|node| node.machine.poll_timeout());
+        let pools = ctx.state.pools.values().filter_map(PoolNode::poll_timeout);
+        let due = nodes.chain(pools).min();
         match (ctx.state.alarm, due) {
             (Some((_, at)), Some(due)) if at == due => return,
             (Some((id, _)), _) => {
@@ -319,16 +376,17 @@ impl Tree {
         if let Some(due) = due {
             let id = ctx.alarm_at(due, |ctx| {
                 ctx.state.alarm = None;
-                Self::tick(ctx);
+                let nodes: Vec<_> = ctx.state.nodes.keys().copied().collect();
+                for node in nodes {
+                    Self::feed(ctx, node, Event::Tick);
+                }
+                let pools: Vec<_> = ctx.state.pools.keys().copied().collect();
+                for pool in pools {
+                    Self::feed_pool(ctx, pool, PoolEvent::Tick);
+                }
             });
             ctx.state.alarm = Some((id, due));
         }
-    }
-
-    fn tick(ctx: &mut Context<'_, Self>) {
-        let now = ctx.now();
-        ctx.state.supervisor.handle(Event::Tick, now);
-        Self::pump(ctx);
     }
 
     /// The process of an incarnation, while it is the present one.
@@ -377,8 +435,8 @@ impl Tree {
                 Turn::Idle => {}
                 Turn::More => ctx.state.shared.home.push(id),
                 Turn::Ended(reason) => {
-                    let key = entry.key;
-                    Self::ended(ctx, key, reason);
+                    let incarnation = entry.slot.incarnation();
+                    Self::told(ctx, id, incarnation, Told::Ended(reason));
                 }
             }
         }

@@ -4,6 +4,7 @@
 //! there is no clock, thread or descriptor in it. The arbiter carries the actions out.
 
 mod backoff;
+mod event;
 mod intensity;
 mod pool;
 mod reason;
@@ -11,8 +12,9 @@ mod spec;
 mod supervisor;
 
 pub use backoff::Backoff;
+pub use event::{Action, ChildKey, Event, SuperviseError};
 pub use intensity::Intensity;
 pub use pool::{Pool, PoolAction, PoolEvent, PoolOptions, WorkerKey};
 pub use reason::ExitReason;
 pub use spec::{AutoShutdown, ChildPolicy, Restart, Shutdown, Strategy, SupervisorOptions};
-pub use supervisor::{Action, ChildKey, Event, SuperviseError, Supervisor};
+pub use supervisor::Supervisor;

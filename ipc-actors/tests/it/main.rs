@@ -3,6 +3,8 @@
 mod actors;
 mod life;
 mod messages;
+mod pools;
 mod processes;
 mod supervision;
 mod support;
+mod trees;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ipc_actors::{
@@ -11,24 +10,10 @@ use ipc_actors::{
 };
 
 use crate::actors::{Add, Counter, Harm, Pid, Read, Start};
-use crate::support::{LIMIT, eventually, set_up, spawn, with_arbiter, within};
+use crate::support::{LIMIT, eventually, is_alive, set_up, signal, spawn, with_arbiter, within};
 
 fn counter() -> Spec<Counter> {
     Spec::new(Start::default()).process()
-}
-
-fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill")
-        .args([&format!("-{name}"), &pid.to_string()])
-        .status();
-    assert!(
-        status.is_ok_and(|status| status.success()),
-        "kill -{name} {pid}"
-    );
-}
-
-fn is_alive(pid: u32) -> bool {
-    fs::metadata(format!("/proc/{pid}")).is_ok()
 }
 
 fn pid(counter: &Proxy<Counter>) -> u32 {

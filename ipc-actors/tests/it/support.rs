@@ -1,5 +1,6 @@
 //! What the tests share.
 
+use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -65,6 +66,23 @@ pub(crate) fn spawn<A: Actor>(arbiter: &Arbiter, spec: Spec<A>) -> Proxy<A> {
         .wait_timeout(LIMIT)
         .expect("in time")
         .expect("a start")
+}
+
+/// Sends a signal to a process that the test has started.
+#[track_caller]
+pub(crate) fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "kill -{name} {pid}"
+    );
+}
+
+/// Whether there is such a process, or its zombie.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    std::fs::metadata(format!("/proc/{pid}")).is_ok()
 }
 
 /// Looks again and again until something is so.
