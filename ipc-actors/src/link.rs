@@ -60,8 +60,10 @@ struct Out {
     /// The requests that wait for an answer: the one at `base`, the one after it, and so on.
     pending: VecDeque<Option<Request>>,
     base: u64,
-    /// Requests below this number have left.
+    /// Requests below this number have left, or are just being written.
     sent: u64,
+    /// Counts incarnations that are gone.
+    epoch: u64,
 }
 
 impl Out {
@@ -127,6 +129,7 @@ impl Link {
             pending: VecDeque::new(),
             base: 1,
             sent: 1,
+            epoch: 0,
         };
         Self {
             id,
@@ -244,7 +247,9 @@ impl Link {
             };
             let batch = std::mem::take(&mut out.batch);
             let count = std::mem::take(&mut out.count);
-            let sent = out.base + out.pending.len() as u64;
+            let next = out.base + out.pending.len() as u64;
+            let sent = std::mem::replace(&mut out.sent, next);
+            let epoch = out.epoch;
             drop(out);
             let order = ToActor(Order::Batch(Block(batch)));
             let refused = match deadline {
@@ -253,10 +258,12 @@ impl Link {
                 Deadline::Never => sender.send(order).err().map(Into::into),
             };
             out = self.lock();
-            let Some(refused) = refused else {
-                out.sent = sent;
+            let Some(refused) = refused else { continue };
+            if out.epoch != epoch {
+                // The incarnation was given up meanwhile, and this with it.
                 continue;
-            };
+            }
+            out.sent = sent;
             let gone = matches!(refused, TrySendError::Disconnected(_));
             if let Order::Batch(Block(mut batch)) = refused.into_inner().0 {
                 batch.append(&mut out.batch);
@@ -337,6 +344,7 @@ impl Link {
     pub(crate) fn disconnect(&self, took_leave: bool) {
         let mut out = self.lock();
         out.sender = None;
+        out.epoch += 1;
         let left = out.sent.saturating_sub(out.base);
         let mut lost = Vec::new();
         for (index, slot) in (0..).zip(&mut out.pending) {
