@@ -189,6 +189,10 @@ macro_rules! delegate {
             fn arm_inbound(&mut self) -> io::Result<Readiness> {
                 each!(self, Self, channel => channel.arm_inbound())
             }
+
+            fn poll_inbound(&mut self) -> Option<bool> {
+                each!(self, Self, channel => channel.poll_inbound())
+            }
         }
     };
     (outbound $kind:ident) => {

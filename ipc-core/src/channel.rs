@@ -63,6 +63,13 @@ pub trait Inbound: Read + Debug + Send {
     fn arm_inbound(&mut self) -> io::Result<Readiness> {
         Ok(Readiness::Armed)
     }
+
+    /// Whether something can be read, where that is in shared memory and can be told without a
+    /// system call: for an event loop to look before it sleeps, without asking for a doorbell. Kernel
+    /// channels answer `None`.
+    fn poll_inbound(&mut self) -> Option<bool> {
+        None
+    }
 }
 
 /// The half of a channel that bytes go into.

@@ -287,6 +287,11 @@ impl Inbound for Ring {
     fn arm_inbound(&mut self) -> io::Result<Readiness> {
         self.reader.arm_inbound()
     }
+
+    #[inline]
+    fn poll_inbound(&mut self) -> Option<bool> {
+        self.reader.poll_inbound()
+    }
 }
 
 impl Outbound for Ring {

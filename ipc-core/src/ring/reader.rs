@@ -197,6 +197,13 @@ impl Inbound for RingReader {
         self.lane
             .arm(|memory| memory.tail().load(Ordering::Relaxed) != head)
     }
+
+    #[inline]
+    fn poll_inbound(&mut self) -> Option<bool> {
+        // Relaxed: whoever reads next looks again, with an acquire.
+        let tail = self.lane.memory.tail().load(Ordering::Relaxed);
+        Some(tail != self.head || self.lane.peer_gone())
+    }
 }
 
 impl Read for RingReader {
