@@ -263,6 +263,13 @@ impl<Tx, Rx, C, Ch: Channel> Duct<Tx, Rx, C, Ch> {
         self.inbox.arm(&mut self.channel)
     }
 
+    /// Whether there may be something to receive, where that can be told without a system call
+    /// (rings); see [`Inbound::poll_inbound`](ipc_core::Inbound::poll_inbound).
+    #[inline]
+    pub fn poll_inbound(&mut self) -> Option<bool> {
+        self.inbox.look(&mut self.channel)
+    }
+
     /// Says that the caller is about to sleep on [`outbound`](Duct::outbound).
     ///
     /// # Errors

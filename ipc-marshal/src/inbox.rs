@@ -367,6 +367,13 @@ impl Inbox {
         }
         channel.arm_inbound()
     }
+
+    /// See [`Inbound::poll_inbound`]. What was read ahead counts.
+    #[inline]
+    pub(crate) fn look<R: Inbound>(&mut self, channel: &mut R) -> Option<bool> {
+        let ready = channel.poll_inbound()?;
+        Some(ready || self.ended || !self.stash.is_empty() || self.decoder.ready().unwrap_or(true))
+    }
 }
 
 /// What an acknowledgement says: the message was received, or it made no sense to the peer.

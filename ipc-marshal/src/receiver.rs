@@ -77,6 +77,13 @@ impl<Rx, C, R: Inbound> Receiver<Rx, C, R> {
     pub fn arm_inbound(&mut self) -> io::Result<Readiness> {
         self.inbox.arm(&mut self.channel)
     }
+
+    /// Whether there may be something to receive, where that can be told without a system call
+    /// (rings); see [`Inbound::poll_inbound`](ipc_core::Inbound::poll_inbound).
+    #[inline]
+    pub fn poll_inbound(&mut self) -> Option<bool> {
+        self.inbox.look(&mut self.channel)
+    }
 }
 
 impl<Rx: DeserializeOwned, C: Codec, R: Inbound> Receiver<Rx, C, R> {
