@@ -44,6 +44,10 @@ where
         self.is_doorbell()
     }
 
+    fn poll_inbound(&mut self) -> Option<bool> {
+        self.poll_inbound()
+    }
+
     fn arm_inbound(&mut self) -> io::Result<Readiness> {
         self.arm_inbound()
     }
@@ -82,6 +86,10 @@ impl<Rx: 'static, C: 'static, R: Inbound + 'static> Source for Receiver<Rx, C, R
 
     fn outbound(&self) -> Option<BorrowedFd<'_>> {
         None
+    }
+
+    fn poll_inbound(&mut self) -> Option<bool> {
+        self.poll_inbound()
     }
 
     fn arm_inbound(&mut self) -> io::Result<Readiness> {

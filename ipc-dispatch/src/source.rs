@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
 use ipc_core::{
     AnyChannel, AnyReader, AnyWriter, Inbound, Outbound, Pipe, PipeReader, PipeWriter, Port,
-    Readiness, Socket, SocketReader, SocketWriter,
+    Readiness, Ring, RingReader, RingWriter, Socket, SocketReader, SocketWriter,
 };
 
 /// What a handler waits for.
@@ -51,10 +51,15 @@ pub trait Source: 'static {
     fn outbound(&self) -> Option<BorrowedFd<'_>>;
 
     /// Whether the descriptors are only a doorbell and readiness is in shared memory: the selector
-    /// then calls the two `arm` methods before every sleep, and waits on the descriptors for
-    /// reading only.
+    /// then waits on both for reading only, and lets the `arm` methods say what a ring meant.
     fn is_doorbell(&self) -> bool {
         false
+    }
+
+    /// Whether something can be read, where that is in shared memory: the selector looks in every turn
+    /// and for a while before it sleeps, and arms only then. `None` for everything else.
+    fn poll_inbound(&mut self) -> Option<bool> {
+        None
     }
 
     /// Says that the selector is about to sleep. [`Readiness::Ready`] when something can be read
@@ -142,6 +147,10 @@ macro_rules! channel_source {
                 Outbound::is_doorbell(self)
             }
 
+            fn poll_inbound(&mut self) -> Option<bool> {
+                Inbound::poll_inbound(self)
+            }
+
             fn arm_inbound(&mut self) -> io::Result<Readiness> {
                 Inbound::arm_inbound(self)
             }
@@ -154,7 +163,7 @@ macro_rules! channel_source {
 }
 
 channel_source!(true: Pipe, Socket);
-channel_source!(false: AnyChannel);
+channel_source!(false: AnyChannel, Ring);
 
 macro_rules! reader_source {
     ($in_kernel:literal: $($name:ty),* $(,)?) => {$(
@@ -169,6 +178,10 @@ macro_rules! reader_source {
                 None
             }
 
+            fn poll_inbound(&mut self) -> Option<bool> {
+                Inbound::poll_inbound(self)
+            }
+
             fn arm_inbound(&mut self) -> io::Result<Readiness> {
                 Inbound::arm_inbound(self)
             }
@@ -177,7 +190,7 @@ macro_rules! reader_source {
 }
 
 reader_source!(true: PipeReader, SocketReader);
-reader_source!(false: AnyReader);
+reader_source!(false: AnyReader, RingReader);
 
 macro_rules! writer_source {
     ($in_kernel:literal: $($name:ty),* $(,)?) => {$(
@@ -204,7 +217,7 @@ macro_rules! writer_source {
 }
 
 writer_source!(true: PipeWriter, SocketWriter);
-writer_source!(false: AnyWriter);
+writer_source!(false: AnyWriter, RingWriter);
 
 /// Makes a [`Source`] of anything that has a descriptor.
 #[derive(Debug)]

@@ -467,6 +467,10 @@ impl<C: Channel + 'static> Source for Stream<C> {
         self.channel.is_doorbell()
     }
 
+    fn poll_inbound(&mut self) -> Option<bool> {
+        self.channel.poll_inbound()
+    }
+
     fn arm_inbound(&mut self) -> io::Result<Readiness> {
         self.channel.arm_inbound()
     }

@@ -52,7 +52,7 @@ pub(super) struct Settled {
     pub(super) hot: Event,
     /// Whether it waits for anything.
     pub(super) waits: bool,
-    /// Whether it must be armed before every sleep.
+    /// Whether it is in shared memory: to be looked at in every turn, and armed before a sleep.
     pub(super) polled: bool,
     /// Whether it is to be closed.
     pub(super) finished: bool,
@@ -78,6 +78,12 @@ pub(super) trait AnyEntry<S>: Any {
     /// Brings what the driver knows in line with the handlers, and arms. Handlers of a paused
     /// source are not waited for.
     fn settle(&mut self, id: SourceId, paused: bool, driver: &mut Driver) -> io::Result<Settled>;
+
+    /// Whether a source in shared memory can be read.
+    fn poll(&mut self) -> bool;
+
+    /// Arms a source in shared memory for reading. Answers whether it can be read.
+    fn arm(&mut self) -> bool;
 
     /// Takes the source away from the driver.
     fn forget(&mut self, id: SourceId, driver: &mut Driver);
@@ -278,7 +284,9 @@ impl<C: Source, S: 'static> Entry<C, S> {
     fn answer_doorbell(&mut self, event: Event) -> Event {
         let mut truth = event & Event::EXCEPTION;
         let wants = self.handlers.wants();
-        if wants.contains(Event::READ) && is_ready(self.channel.arm_inbound()) {
+        if wants.contains(Event::READ)
+            && (self.channel.poll_inbound() == Some(true) || is_ready(self.channel.arm_inbound()))
+        {
             truth |= Event::READ;
         }
         if (wants.contains(Event::WRITE) || self.is_pending())
@@ -303,7 +311,7 @@ impl<C: Source, S: 'static> AnyEntry<S> for Entry<C, S> {
         state: &mut S,
     ) -> Dispatched {
         let mut done = Dispatched::default();
-        if self.channel.is_doorbell() {
+        if self.channel.is_doorbell() || self.channel.poll_inbound().is_some() {
             event = self.answer_doorbell(event);
             done.unsettled = true;
         }
@@ -358,7 +366,7 @@ impl<C: Source, S: 'static> AnyEntry<S> for Entry<C, S> {
         let mut settled = Settled {
             hot: Event::NONE,
             waits: !self.handlers.is_empty() || pending,
-            polled: doorbell && (pending || !wants.is_none()),
+            polled: false,
             finished: self.ephemeral && self.handlers.is_empty() && !pending,
         };
         let mut inbound = wants & Event::READ;
@@ -366,8 +374,12 @@ impl<C: Source, S: 'static> AnyEntry<S> for Entry<C, S> {
         if pending {
             outbound = Event::WRITE;
         }
-        if inbound == Event::READ && is_ready(self.channel.arm_inbound()) {
-            settled.hot |= Event::READ;
+        if inbound == Event::READ {
+            // A source in shared memory is armed when the loop really sleeps.
+            settled.polled = self.channel.poll_inbound().is_some();
+            if !settled.polled && is_ready(self.channel.arm_inbound()) {
+                settled.hot |= Event::READ;
+            }
         }
         if outbound == Event::WRITE && doorbell {
             if is_ready(self.channel.arm_outbound()) {
@@ -393,6 +405,14 @@ impl<C: Source, S: 'static> AnyEntry<S> for Entry<C, S> {
             settled.hot = wants & (Event::READ | Event::WRITE);
         }
         Ok(settled)
+    }
+
+    fn poll(&mut self) -> bool {
+        self.channel.poll_inbound() == Some(true)
+    }
+
+    fn arm(&mut self) -> bool {
+        is_ready(self.channel.arm_inbound())
     }
 
     fn forget(&mut self, id: SourceId, driver: &mut Driver) {

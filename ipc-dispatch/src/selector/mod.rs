@@ -6,6 +6,7 @@ mod entry;
 mod handlers;
 mod key;
 mod options;
+mod polling;
 mod registry;
 mod slots;
 mod turn;

@@ -13,6 +13,7 @@ use std::time::Instant;
 use super::alarms::Alarm;
 use super::entry::{AnyEntry, Entry, Ephemeral, Farewell};
 use super::handlers::Handler;
+use super::polling::Patience;
 use super::slots::{Slots, State};
 use super::{Context, Event, Key, Metrics, PanicPolicy, SelectorOptions, SourceId};
 use crate::driver::Driver;
@@ -42,6 +43,7 @@ pub struct Registry<S> {
     pub(super) additions: Vec<(SourceId, Box<dyn Any>)>,
     pub(super) touched: Vec<SourceId>,
     pub(super) polled: Vec<SourceId>,
+    pub(super) spinning: Patience,
     /// What is ready and not yet run.
     pub(super) ready: VecDeque<SourceId>,
     /// What is ready without asking the system, for the next turn.
@@ -90,6 +92,7 @@ impl<S: 'static> Registry<S> {
             additions: Vec::new(),
             touched: Vec::new(),
             polled: Vec::new(),
+            spinning: Patience::new(),
             ready: VecDeque::new(),
             hot: Vec::new(),
             alarms: Scheduler::new(origin),
@@ -486,12 +489,13 @@ impl<S: 'static> Registry<S> {
                 self.waiting - 1
             };
         }
-        if settled.polled && !slot.polled {
-            slot.polled = true;
-            self.polled.push(id);
-        }
-        if !settled.polled {
-            slot.polled = false;
+        // Whoever touched it may have read, which ends what arming began.
+        slot.armed = false;
+        if settled.polled != slot.polled {
+            slot.polled = settled.polled;
+            if settled.polled {
+                self.polled.push(id);
+            }
         }
         if !settled.hot.is_none() {
             self.heat(id, settled.hot);

@@ -21,8 +21,9 @@ pub(super) struct Slot<S> {
     pub(super) state: State<S>,
     /// Whether it is on the list of those to settle.
     pub(super) touched: bool,
-    /// Whether it is on the list of those to arm before every sleep.
+    /// Whether it is on the list of those in shared memory, and whether it will ring its doorbell.
     pub(super) polled: bool,
+    pub(super) armed: bool,
     /// Whether it keeps the loop running, and whether it may.
     pub(super) counted: bool,
     pub(super) background: bool,
@@ -71,6 +72,7 @@ impl<S> Slots<S> {
             state: State::Present(entry),
             touched: false,
             polled: false,
+            armed: false,
             counted: false,
             background: false,
             paused: false,
@@ -115,6 +117,7 @@ impl<S> Slots<S> {
         slot.state = State::Vacant;
         slot.touched = false;
         slot.polled = false;
+        slot.armed = false;
         slot.counted = false;
         slot.background = false;
         slot.paused = false;

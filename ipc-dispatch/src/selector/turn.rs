@@ -203,7 +203,7 @@ impl<S: 'static> Selector<S> {
         registry.run_futures(state);
         registry.run_alarms(state);
         registry.reconcile();
-        registry.arm_polled();
+        registry.poll_shared();
         if ends_idle && registry.is_idle() {
             // The last task or alarm has just run: nothing could ever end the wait.
             return Ok(registry.metrics.ran() - before);
@@ -238,7 +238,11 @@ impl<S: 'static> Selector<S> {
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let registry = &mut self.registry;
         let mut timeout = registry.patience(timeout);
-        let sleeps = timeout != Some(Duration::ZERO);
+        let mut sleeps = timeout != Some(Duration::ZERO);
+        if sleeps && !registry.settle_shared(timeout) {
+            timeout = Some(Duration::ZERO);
+            sleeps = false;
+        }
         if sleeps {
             let shared = &registry.shared;
             shared.parking.park();
@@ -333,23 +337,6 @@ impl<S: 'static> Registry<S> {
             }
         }
         self.touched.clear();
-    }
-
-    /// Arms what is in shared memory, as is due before every sleep.
-    fn arm_polled(&mut self) {
-        let mut index = 0;
-        while let Some(id) = self.polled.get(index).copied() {
-            let stays = self.slots.live(id).is_some_and(|slot| slot.polled);
-            if !stays {
-                self.polled.swap_remove(index);
-                continue;
-            }
-            index += 1;
-            if let Err(error) = self.settle(id) {
-                self.report(Some(id), error);
-                self.close(id);
-            }
-        }
     }
 
     fn rebuild(&mut self) {
@@ -539,7 +526,7 @@ impl<S: 'static> Registry<S> {
     /// The caller goes to wait elsewhere: every post must wake it, and what is left to do as well.
     fn leave(&mut self) {
         self.reconcile();
-        self.arm_polled();
+        self.settle_shared(Some(Duration::ZERO));
         let now = self.driver.now();
         if let Err(error) = self.driver.set_timer(self.alarms.poll(now)) {
             self.report(None, error);

@@ -9,6 +9,7 @@ mod posting;
 mod process;
 mod pyre;
 mod reentrancy;
+mod rings;
 mod scheduler;
 mod selector;
 mod servers;
