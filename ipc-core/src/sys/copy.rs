@@ -29,7 +29,7 @@ mod x86 {
     use std::arch::asm;
 
     /// From here on the processor's own string copy is fastest (measured on a Sapphire Rapids Xeon).
-    const STRING_COPY_MIN: usize = 512;
+    const STRING_COPY_MIN: usize = 2048;
 
     /// # Safety
     ///
@@ -174,11 +174,11 @@ mod tests {
     /// Every length around every branch, at odd addresses, touches exactly its bytes.
     #[test]
     fn copies_exactly() {
-        let source: Vec<u8> = (0..1500u32).map(|i| (i * 7 + 1) as u8).collect();
-        let lengths = (0..130).chain(500..530).chain([1023, 1024, 1025, 1400]);
+        let source: Vec<u8> = (0..2500u32).map(|i| (i * 7 + 1) as u8).collect();
+        let lengths = (0..130).chain(500..530).chain([1023, 1024, 1025]).chain(2040..2060).chain([2400]);
         for len in lengths {
             for (which, at) in [(0, 0), (0, 1), (0, 3), (1, 5)] {
-                let mut target = vec![0xee; 1500];
+                let mut target = vec![0xee; 2500];
                 let (from, to) = (source[at + 1..].as_ptr(), target[at + 8..].as_mut_ptr());
                 if which == 0 {
                     // SAFETY: both have at least `len` bytes behind their start, and are apart.
