@@ -63,12 +63,12 @@ pub struct RingOptions {
 }
 
 /// Large enough to hide the sides' jitter, small enough to stay in a processor's own cache.
-const CAPACITY_DEFAULT: usize = 256 << 10;
+const CAPACITY_DEFAULT: usize = 512 << 10;
 /// What a peer may offer unless told otherwise.
 const CAPACITY_MAX_DEFAULT: usize = 64 << 20;
 
 impl RingOptions {
-    /// 256 KiB in each direction, and adaptive waiting.
+    /// 512 KiB in each direction, and adaptive waiting.
     pub fn new() -> Self {
         Self::default()
     }

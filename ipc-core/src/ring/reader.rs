@@ -10,7 +10,7 @@ use crate::sys::SharedMemory;
 use crate::{Deadline, Inbound, Readiness};
 
 /// Space is given back in pieces of this many bytes, so that the writer can go on meanwhile.
-const PIECE_LEN: usize = 32 << 10;
+const PIECE_LEN: usize = 64 << 10;
 
 /// The reading half of a [`Ring`](crate::Ring).
 #[derive(Debug)]

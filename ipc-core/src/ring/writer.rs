@@ -11,7 +11,7 @@ use crate::sys::{self, Interest, SharedMemory};
 use crate::{Deadline, Outbound, Readiness, wait};
 
 /// Bytes are published in pieces of this many, so that the reader can begin meanwhile.
-const PIECE_LEN: usize = 32 << 10;
+const PIECE_LEN: usize = 64 << 10;
 
 /// The writing half of a [`Ring`](crate::Ring). Dropping it ends its direction.
 #[derive(Debug)]

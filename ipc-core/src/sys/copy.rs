@@ -175,7 +175,11 @@ mod tests {
     #[test]
     fn copies_exactly() {
         let source: Vec<u8> = (0..2500u32).map(|i| (i * 7 + 1) as u8).collect();
-        let lengths = (0..130).chain(500..530).chain([1023, 1024, 1025]).chain(2040..2060).chain([2400]);
+        let lengths = (0..130)
+            .chain(500..530)
+            .chain([1023, 1024, 1025])
+            .chain(2040..2060)
+            .chain([2400]);
         for len in lengths {
             for (which, at) in [(0, 0), (0, 1), (0, 3), (1, 5)] {
                 let mut target = vec![0xee; 2500];

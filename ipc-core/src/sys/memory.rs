@@ -19,10 +19,9 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::fstat;
-use nix::unistd::ftruncate;
 
 use super::copy::copy;
 
@@ -73,7 +72,8 @@ impl SharedMemory {
             MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
         )?;
         let len = i64::try_from(HEADER_LEN + capacity).expect("at most a gibibyte and a page");
-        ftruncate(&fd, len)?;
+        // Commits the pages too: memory that is not there is an error now instead of a `SIGBUS` later.
+        fallocate(&fd, FallocateFlags::empty(), 0, len)?;
         fcntl(&fd, FcntlArg::F_ADD_SEALS(SEALS))?;
         let memory = Self::map_pages(fd.as_fd(), capacity)?;
         memory.write_at(CAPACITY_AT, &(capacity as u64).to_ne_bytes());
@@ -140,8 +140,7 @@ impl SharedMemory {
             "within the reserved range"
         );
         let protection = libc::PROT_READ | libc::PROT_WRITE;
-        // Populated now: no page fault later, and memory that is not there is an error here.
-        let flags = libc::MAP_SHARED | libc::MAP_FIXED | libc::MAP_POPULATE;
+        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
         let target = self.base.as_ptr().wrapping_add(at).cast();
         let offset = i64::try_from(offset).expect("at most a gibibyte and a page");
         // SAFETY: the replaced range is within the reservation that `self` owns, and nothing refers
