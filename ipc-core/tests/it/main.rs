@@ -10,6 +10,8 @@ mod frozen;
 mod hostile;
 mod inherit;
 mod killed;
+#[cfg(all(target_os = "linux", not(ipc_portable)))]
+mod limits;
 mod port;
 mod stream;
 mod support;
