@@ -1,6 +1,7 @@
 //! Frames out of any split of the bytes.
 
-use super::{FrameKind, Framing, Header, Parsed};
+use super::Framing;
+use super::header::{FrameKind, Header, Parsed};
 use crate::FrameError;
 
 /// How much to read at once while no long frame is under way: enough for many small frames.

@@ -1,6 +1,7 @@
 //! Ductworks' message duct: the byte `0x54`, a `u32` big-endian length, the payload.
 
-use super::{Header, OpenFrame, Parsed, fits, to_len};
+use super::OpenFrame;
+use super::header::{Header, Parsed, fits, to_len};
 use crate::FrameError;
 
 pub(super) const HEADER: usize = 5;

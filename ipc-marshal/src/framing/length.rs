@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{Header, OpenFrame, Parsed, fits, to_len};
+use super::OpenFrame;
+use super::header::{Header, Parsed, fits, to_len};
 use crate::FrameError;
 
 /// How wide a length is.

@@ -1,7 +1,8 @@
 //! The frames of Python's `multiprocessing.connection`: an `i32` big-endian length, or -1 and a `u64`
 //! big-endian length where an `i32` cannot say it.
 
-use super::{Header, OpenFrame, Parsed, to_len};
+use super::OpenFrame;
+use super::header::{Header, Parsed, to_len};
 use crate::FrameError;
 
 pub(super) const HEADER: usize = 4;

@@ -5,7 +5,8 @@
 //! little-endian CRC32C of header and payload follows the payload and is not counted in the length.
 //! An unknown kind or flag is an error: what a version does not know it cannot skip safely.
 
-use super::{FrameKind, Header, OpenFrame, Parsed, fits, to_len};
+use super::OpenFrame;
+use super::header::{FrameKind, Header, Parsed, fits, to_len};
 use crate::FrameError;
 
 pub(super) const HEADER: usize = 8;

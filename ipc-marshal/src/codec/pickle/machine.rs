@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::Error;
+use super::format::Error;
 
 /// A value's index in the arena.
 pub(super) type Id = u32;

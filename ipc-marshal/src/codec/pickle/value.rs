@@ -10,7 +10,7 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-use super::Error;
+use super::format::Error;
 use super::machine::{Heap, Id, Value};
 
 /// How deep values may be nested, as in serde_json. A list that contains itself has no end.

@@ -1,0 +1,61 @@
+//! The codec, of its two halves.
+
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use serde::de::Deserialize;
+use serde::ser::Serialize;
+
+use super::reader::Reader;
+use super::writer::Append;
+use crate::codec::{Bincode, Codec};
+use crate::{DecodeError, EncodeError};
+
+const NAME: &str = "bincode";
+
+/// The size limit of the crate, which is a constant of its types: the most that the longest frame of
+/// the native framing can hold. A duct's own limit is checked on the result.
+const LIMIT: usize = u32::MAX as usize;
+
+type Config = Configuration<LittleEndian, Varint, Limit<LIMIT>>;
+
+fn config() -> Config {
+    bincode::config::standard().with_limit::<LIMIT>()
+}
+
+impl Codec for Bincode {
+    fn id(&self) -> u16 {
+        1
+    }
+
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    #[inline]
+    fn encode<T: Serialize + ?Sized>(
+        &self,
+        value: &T,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        bincode::serde::encode_into_writer(value, Append::new(out), config())
+            .map_err(|error| EncodeError::new::<T>(NAME, error))
+    }
+
+    #[inline]
+    fn decode<'de, T: Deserialize<'de>>(&self, bytes: &'de [u8]) -> Result<T, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        match T::deserialize(&mut reader) {
+            Ok(value) if reader.left() == 0 => Ok(value),
+            Ok(_) => {
+                let left = reader.left();
+                let message = format_args!("{left} bytes are left over");
+                Err(undecodable::<T>(bytes, left, message))
+            }
+            Err(error) => Err(undecodable::<T>(bytes, reader.left(), error)),
+        }
+    }
+}
+
+#[cold]
+fn undecodable<T>(bytes: &[u8], left: usize, message: impl std::fmt::Display) -> DecodeError {
+    DecodeError::new::<T>(NAME, Some(bytes.len() - left), message)
+}
