@@ -47,7 +47,7 @@ pub struct Program<In, Out> {
     process: Process,
 }
 
-/// An error returned from [`Program::start`].
+/// An error returned from [`Program::start`] and [`start_persistent`](crate::start_persistent).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -62,6 +62,12 @@ pub enum StartError {
     #[error("the argument cannot be encoded: {reason}")]
     BadArgument {
         /// What the codec says.
+        reason: String,
+    },
+    /// The process will not work, and said why.
+    #[error("the process refused: {reason}")]
+    Refused {
+        /// What it said.
         reason: String,
     },
     /// The process could not be started.

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::codec::{decode, encode};
 use crate::task::{fnv, path, program_signature, signature};
 use crate::wire::{Finished, Payload};
-use crate::{LookupError, Task, TaskId, Yield};
+use crate::{LookupError, Publisher, Task, TaskId, Yield};
 
 /// The functions a program and its workers share, made by [`registry!`](macro@crate::registry).
 ///
@@ -164,7 +164,7 @@ impl Registry {
 }
 
 /// A function that can be in a [`Registry`]: a task, `fn(A) -> R`, a streaming task,
-/// `fn(A, Yield<T>)`, or a program, `fn(Duct<Out, In>, A)`.
+/// `fn(A, Yield<T>)`, a background task, `fn(A, Publisher<T>)`, or a program, `fn(Duct<Out, In>, A)`.
 ///
 /// `Kind` tells them apart and is inferred.
 pub trait Registrable<Kind> {
@@ -239,6 +239,33 @@ where
         let run = move |bytes: &[u8]| match decode::<A>(bytes) {
             Ok(argument) => {
                 self(argument, Yield::current());
+                Finished::Returned {
+                    value: Payload::default(),
+                    failed: false,
+                }
+            }
+            Err(error) => Finished::BadArgument(error),
+        };
+        Entry {
+            id: TaskId::new(path::<F>(), &signature),
+            name: path::<F>(),
+            signature,
+            run: Run::Task(Box::new(run)),
+        }
+    }
+}
+
+impl<F, A, T> Registrable<fn(A, Publisher<T>)> for F
+where
+    F: Fn(A, Publisher<T>) + Copy + Send + Sync + 'static,
+    A: DeserializeOwned,
+    T: Serialize,
+{
+    fn entry(self) -> Entry {
+        let signature = signature::<A, Publisher<T>>();
+        let run = move |bytes: &[u8]| match decode::<A>(bytes) {
+            Ok(argument) => {
+                self(argument, Publisher::current());
                 Finished::Returned {
                     value: Payload::default(),
                     failed: false,

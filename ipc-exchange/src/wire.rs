@@ -53,6 +53,12 @@ pub(crate) enum Role {
     },
     /// Forks workers on request.
     Zygote,
+    /// Runs a background task whose results wait at an address, and outlives the parent.
+    Detached {
+        task: TaskId,
+        argument: Payload,
+        address: String,
+    },
     /// Runs one program with this argument, on a channel of its own.
     Program { task: TaskId, argument: Payload },
 }

@@ -4,7 +4,8 @@ use std::io;
 
 use ipc_core::{AnyChannel, ChildProcess, Socket};
 use ipc_marshal::Duct;
-use nix::unistd::{ForkResult, fork};
+use nix::libc;
+use nix::unistd::{ForkResult, fork, setsid};
 
 use super::platform::threads;
 
@@ -82,6 +83,27 @@ pub unsafe fn fork_inline<ToChild, ToParent>() -> io::Result<Forked<ToChild, ToP
             duct: Duct::from_channel(AnyChannel::from(theirs)),
         }),
     }
+}
+
+/// Goes on in a new process, in a session of its own, that nobody waits for; the old one exits.
+///
+/// # Errors
+///
+/// [`ResourceBusy`](io::ErrorKind::ResourceBusy) when this process has threads: nothing has happened.
+pub(crate) fn detach() -> io::Result<()> {
+    if threads() != Some(1) {
+        return Err(io::ErrorKind::ResourceBusy.into());
+    }
+    // SAFETY: in a process with threads the child could only call async-signal-safe functions. This
+    // one has a single thread, checked above.
+    if let ForkResult::Parent { .. } = unsafe { fork() }? {
+        // Not `exit`: what would run at exit belongs to the new process now, the socket file of a
+        // port for example.
+        // SAFETY: `_exit` ends the process and has no requirements.
+        unsafe { libc::_exit(0) };
+    }
+    setsid()?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ mod platform;
 #[path = "portable.rs"]
 mod platform;
 
+pub(crate) use fork::detach;
 pub use fork::{Forked, fork_inline};
 pub(crate) use page::Page;
 pub(crate) use platform::{Sibling, await_end, die_with_parent, fork_sibling, threads};

@@ -1,6 +1,7 @@
 //! What a worker's process does instead of the rest of `main`.
 
 mod current;
+mod detached;
 mod init;
 mod lifeline;
 mod recording;

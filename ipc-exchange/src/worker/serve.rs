@@ -8,7 +8,7 @@ use ipc_marshal::Duct;
 use super::lifeline::{PROGRAM_GRACE, enter, watch};
 use super::recording::{guarded, record_panics};
 use super::tasks::run_tasks;
-use super::{EXIT_ORPHAN, EXIT_REFUSED, zygote};
+use super::{EXIT_ORPHAN, EXIT_REFUSED, detached, zygote};
 use crate::launch::{build_id, control_options};
 use crate::sys::die_with_parent;
 use crate::wire::{FromWorker, Hello, PROTOCOL, Role, ToWorker};
@@ -36,6 +36,11 @@ pub(crate) fn serve(registry: &'static Registry, channel: AnyChannel, extra: Own
     record_panics();
     match hello.role {
         Role::Zygote => EXIT_REFUSED,
+        Role::Detached {
+            task,
+            argument,
+            address,
+        } => detached::serve_detached(registry, control, task, argument, &address),
         Role::Worker {
             initializer,
             marker,

@@ -10,6 +10,7 @@ mod death;
 mod exchange;
 mod harness;
 mod map;
+mod persistent;
 mod program;
 mod recycling;
 mod tasks;
@@ -24,5 +25,6 @@ fn main() -> ExitCode {
         death::TESTS,
         program::TESTS,
         recycling::TESTS,
+        persistent::TESTS,
     ])
 }

@@ -6,7 +6,10 @@ use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ipc_exchange::{Exchange, Yield, current, init as exchange_init, registry};
+use ipc_core::Address;
+use ipc_exchange::{
+    Exchange, Publisher, Reader, Yield, current, init as exchange_init, registry, start_persistent,
+};
 use ipc_marshal::Duct;
 
 pub(crate) fn init() {
@@ -37,6 +40,10 @@ pub(crate) fn init() {
         says_and_fails,
         says_and_dies,
         grows,
+        publishes,
+        publishes_squares,
+        reads_and_dies,
+        starts_and_dies,
     ]);
 }
 
@@ -250,4 +257,40 @@ pub(crate) fn says_and_dies(bytes: usize) {
 pub(crate) fn grows(bytes: usize) -> u32 {
     std::mem::forget(vec![1_u8; bytes]);
     pause(10)
+}
+
+/// Publishes numbers, and its process id last.
+pub(crate) fn publishes(count: u64, out: Publisher<u64>) {
+    for n in 0..count {
+        out.put(&n).unwrap();
+    }
+    out.put(&process::id().into()).unwrap();
+}
+
+/// Publishes what an exchange of its own finds out.
+pub(crate) fn publishes_squares(count: u64, out: Publisher<u64>) {
+    let exchange = Exchange::new(2).unwrap();
+    let mut queue = exchange.queue();
+    for x in 0..count {
+        queue.start(square, x).unwrap();
+    }
+    for result in queue.by_ref() {
+        out.put(&result.unwrap()).unwrap();
+    }
+    exchange.finish();
+    out.put(&process::id().into()).unwrap();
+}
+
+/// Takes some results of a background task, acknowledges all but the last, and dies.
+pub(crate) fn reads_and_dies((address, count): (String, u64)) -> u64 {
+    let mut reader = Reader::<u64>::connect(&address.parse::<Address>().unwrap()).unwrap();
+    for _ in 0..count {
+        reader.recv().unwrap().unwrap();
+    }
+    die("kill".into())
+}
+
+pub(crate) fn starts_and_dies(address: String) -> u64 {
+    start_persistent(&address.parse::<Address>().unwrap(), publishes, &3).unwrap();
+    die("kill".into())
 }
