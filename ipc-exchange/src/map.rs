@@ -10,8 +10,9 @@ use ipc_core::Deadline;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::codec::{decode, encode};
 use crate::outcome::{Arrival, Collector, Sink};
-use crate::{Exchange, IntoTask, SubmitReason, Task, TaskError};
+use crate::{Exchange, IntoTask, Journal, SubmitReason, Task, TaskError};
 
 /// How many inputs are taken ahead of the results that were taken.
 const AHEAD: usize = 1024;
@@ -65,6 +66,18 @@ impl<A, R> Map<A, R> {
         self
     }
 
+    /// Writes what comes of the tasks to a journal, and takes the results of those that succeeded
+    /// in an earlier run from there instead of running them again.
+    ///
+    /// # Panics
+    ///
+    /// When inputs were submitted already.
+    pub fn journal(mut self, journal: &Journal) -> Self {
+        assert!(self.is_empty(), "a journal is for all of a map's inputs");
+        self.collector = Arc::new(Collector::with_journal(journal.clone()));
+        self
+    }
+
     /// Inputs taken so far, those whose results were iterated over included.
     pub fn len(&self) -> usize {
         usize::try_from(self.first).unwrap_or(usize::MAX) + self.results.len()
@@ -107,6 +120,10 @@ impl<A: Serialize, R: DeserializeOwned> Map<A, R> {
             return false;
         };
         let index = self.first + self.results.len() as u64;
+        if let Some(result) = self.resume(index, &input) {
+            self.results.push_back(Some(Ok(result)));
+            return true;
+        }
         let sink = Sink::Collector(Arc::clone(&self.collector), index);
         // The room seen above may be gone: waiting for a moment is better than losing the input.
         match self
@@ -124,6 +141,17 @@ impl<A: Serialize, R: DeserializeOwned> Map<A, R> {
                 false
             }
         }
+    }
+
+    /// The result that an earlier run has written down.
+    fn resume(&self, index: u64, input: &A) -> Option<R> {
+        if !self.collector.has_journal() {
+            return None;
+        }
+        let argument = encode(input).ok()?;
+        let result = self.collector.resume(index, self.task.id(), &argument)?;
+        // One that cannot be read any more is computed again.
+        decode(&result.0).ok()
     }
 
     /// The result at `index`, counted from the first input, waiting for it; `None` when there is no

@@ -1,6 +1,6 @@
 //! What comes of a job, on its way from the exchange's thread to its owner.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::decode;
 use crate::wire::Payload;
-use crate::{Cause, Report, TaskError, TaskId};
+use crate::{Cause, Journal, Report, TaskError, TaskId};
 
 /// A finished job: the encoded value, or why there is none.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(crate) struct Outcome {
     pub(crate) queued: Duration,
     pub(crate) ran: Duration,
     pub(crate) output: String,
+    /// Whether the value is the `Err` of a `Result`.
+    pub(crate) failed: bool,
     pub(crate) result: Result<Payload, Cause>,
 }
 
@@ -186,6 +188,9 @@ impl Slot {
 /// The outcomes of a map or queue, in the order in which they came.
 #[derive(Debug, Default)]
 pub(crate) struct Collector {
+    /// Where ends are written down, under the keys of their tasks.
+    journal: Option<Journal>,
+    keys: Mutex<HashMap<u64, (u64, u64)>>,
     state: Mutex<CollectorState>,
     more: Condvar,
 }
@@ -197,7 +202,33 @@ struct CollectorState {
 }
 
 impl Collector {
+    pub(crate) fn with_journal(journal: Journal) -> Self {
+        Self {
+            journal: Some(journal),
+            ..Self::default()
+        }
+    }
+
+    /// Looks a task up in the journal, if there is one: its result, if it has one.
+    pub(crate) fn resume(&self, index: u64, task: TaskId, argument: &Payload) -> Option<Payload> {
+        let (key, result) = self.journal.as_ref()?.begin(task, argument);
+        if result.is_none() {
+            lock(&self.keys).insert(index, key);
+        }
+        result
+    }
+
+    /// Whether results are written down.
+    pub(crate) fn has_journal(&self) -> bool {
+        self.journal.is_some()
+    }
+
     fn push(&self, index: u64, arrival: Arrival) {
+        if let (Some(journal), Arrival::End(outcome)) = (&self.journal, &arrival)
+            && let Some(key) = lock(&self.keys).remove(&index)
+        {
+            journal.end(key, outcome);
+        }
         let mut state = lock(&self.state);
         state.arrivals.push_back((index, arrival));
         let waits = std::mem::take(&mut state.waits);

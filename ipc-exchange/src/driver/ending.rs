@@ -35,6 +35,10 @@ impl Job {
             0 => Duration::ZERO,
             _ => between(self.sent, now),
         };
+        let failed = matches!(
+            evidence.reply,
+            Some((Finished::Returned { failed: true, .. }, _))
+        );
         let result = match ending {
             Ending::Replied => match evidence.reply.take() {
                 Some((finished, measured)) => {
@@ -65,6 +69,7 @@ impl Job {
             queued,
             ran,
             output: std::mem::take(&mut evidence.output),
+            failed,
             result,
         }
     }
@@ -81,6 +86,7 @@ pub(crate) fn cancelled(submission: &Submission) -> Outcome {
         queued: submission.at.elapsed(),
         ran: Duration::ZERO,
         output: String::new(),
+        failed: false,
         result: Err(Cause::Cancelled),
     }
 }

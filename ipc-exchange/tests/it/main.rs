@@ -9,6 +9,7 @@
 mod death;
 mod exchange;
 mod harness;
+mod journal;
 mod map;
 mod persistent;
 mod program;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         death::TESTS,
         program::TESTS,
         recycling::TESTS,
+        journal::TESTS,
         persistent::TESTS,
     ])
 }

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use ipc_core::Address;
 use ipc_exchange::{
-    Exchange, Publisher, Reader, Yield, current, init as exchange_init, registry, start_persistent,
+    Exchange, Journal, Publisher, Reader, Yield, current, init as exchange_init, registry,
+    start_persistent,
 };
 use ipc_marshal::Duct;
+use std::io::Write as _;
 
 pub(crate) fn init() {
     exchange_init(registry![
@@ -44,6 +46,9 @@ pub(crate) fn init() {
         publishes_squares,
         reads_and_dies,
         starts_and_dies,
+        traces,
+        journaled,
+        slow_square,
     ]);
 }
 
@@ -293,4 +298,34 @@ pub(crate) fn reads_and_dies((address, count): (String, u64)) -> u64 {
 pub(crate) fn starts_and_dies(address: String) -> u64 {
     start_persistent(&address.parse::<Address>().unwrap(), publishes, &3).unwrap();
     die("kill".into())
+}
+
+/// Doubles a number and leaves a line; does not like sevens.
+pub(crate) fn traces((path, n): (PathBuf, u64)) -> u64 {
+    let mut file = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .unwrap();
+    file.write_all(format!("{n}\n").as_bytes()).unwrap();
+    assert!(n != 7, "seven");
+    n * 2
+}
+
+/// A whole program that goes on where it was killed.
+pub(crate) fn journaled((path, count): (PathBuf, u64)) -> u64 {
+    let exchange = Exchange::new(2).unwrap();
+    let journal = Journal::open(path).unwrap();
+    let map = exchange.map(slow_square, 0..count).journal(&journal);
+    let sum = map.map(Result::unwrap).sum();
+    exchange.finish();
+    sum
+}
+
+pub(crate) fn slow_square(x: u64) -> u64 {
+    let until = Instant::now() + Duration::from_micros(300);
+    while Instant::now() < until {
+        std::hint::spin_loop();
+    }
+    x * x
 }

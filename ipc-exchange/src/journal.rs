@@ -1,0 +1,196 @@
+//! A record of finished tasks, by which a program that was killed goes on where it was.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use crate::TaskId;
+use crate::outcome::{Outcome, lock};
+use crate::task::fnv;
+use crate::wire::Payload;
+
+/// A file with one line per task that has ended, for [`Map::journal`](crate::Map::journal).
+///
+/// A task is known by its function, its argument and how often the same pair came before. Opened
+/// again, the journal gives the results of tasks that succeeded, so that only the others run. A line
+/// is written by one system call as soon as the exchange knows the result: a killed program loses
+/// nothing that was written, and a line that was torn is dropped when the journal is opened.
+///
+/// The lines are text, fields separated by tabs: key, status, task, job, attempt, process id,
+/// microseconds waited and run, the result in hexadecimal, and a checksum of the line.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    shared: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    file: File,
+    finished: HashMap<Key, Payload>,
+    /// How often a function and argument came in this run.
+    seen: HashMap<Key, u64>,
+    /// Why the last line could not be written.
+    error: Option<io::Error>,
+}
+
+/// Two independent hashes: a collision would give one task the other's result.
+type Key = (u64, u64);
+
+impl Journal {
+    /// Opens the journal at `path`, making it if there is none, and drops a torn last line.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; [`InvalidData`](io::ErrorKind::InvalidData) when a line other than the
+    /// last is damaged: that is no journal, or somebody has edited it.
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).append(true).create(true).open(path)?;
+        let mut finished = HashMap::new();
+        let mut reader = BufReader::new(&file);
+        let mut line = String::new();
+        let (mut good, mut number) = (0, 0_u64);
+        loop {
+            line.clear();
+            // Bytes that are no text are as torn as a line without an end.
+            let len = reader.read_line(&mut line).unwrap_or(line.len().max(1));
+            if len == 0 {
+                break;
+            }
+            number += 1;
+            match parse(&line) {
+                Some((key, Some(payload))) => {
+                    finished.insert(key, payload);
+                }
+                Some((_, None)) => {}
+                None if reader.fill_buf()?.is_empty() => break,
+                None => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        format!("line {number} of the journal is damaged"),
+                    ));
+                }
+            }
+            good += len as u64;
+        }
+        file.set_len(good)?;
+        file.seek(SeekFrom::End(0))?;
+        Ok(Self {
+            shared: Arc::new(Mutex::new(State {
+                file,
+                finished,
+                seen: HashMap::new(),
+                error: None,
+            })),
+        })
+    }
+
+    /// Tasks whose results the journal has.
+    pub fn len(&self) -> usize {
+        lock(&self.shared).finished.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Makes what was written survive a failure of the machine, too; and tells whether a line could
+    /// not be written.
+    ///
+    /// # Errors
+    ///
+    /// What the system said, the first time that writing failed, or says now.
+    pub fn sync(&self) -> io::Result<()> {
+        let mut state = lock(&self.shared);
+        match state.error.take() {
+            Some(error) => Err(error),
+            None => state.file.sync_data(),
+        }
+    }
+
+    /// The key of the next task, and its result if it has one.
+    pub(crate) fn begin(&self, task: TaskId, argument: &Payload) -> (Key, Option<Payload>) {
+        let mut state = lock(&self.shared);
+        let pair = key(task, argument, 0);
+        let times = state.seen.entry(pair).or_default();
+        let this = key(task, argument, *times);
+        *times += 1;
+        (this, state.finished.get(&this).cloned())
+    }
+
+    /// Writes down what came of a task.
+    pub(crate) fn end(&self, key: Key, outcome: &Outcome) {
+        let line = format_line(key, outcome);
+        let mut state = lock(&self.shared);
+        if let Err(error) = state.file.write_all(line.as_bytes()) {
+            state.error.get_or_insert(error);
+        }
+    }
+}
+
+fn key(task: TaskId, argument: &Payload, times: u64) -> Key {
+    let hash = |basis: u64| {
+        let hash = fnv(fnv(basis, &task.to_u64().to_le_bytes()), &argument.0);
+        fnv(hash, &times.to_le_bytes())
+    };
+    (hash(0xcbf2_9ce4_8422_2325), hash(0x6c62_272e_07bb_0142))
+}
+
+fn format_line(key: Key, outcome: &Outcome) -> String {
+    let status = match &outcome.result {
+        Ok(_) if outcome.failed => "err".to_owned(),
+        Ok(_) => "ok".to_owned(),
+        // The first word of the variant: the rest may hold tabs.
+        Err(cause) => format!("{cause:?}")
+            .split(|c: char| !c.is_alphanumeric())
+            .next()
+            .unwrap_or_default()
+            .to_lowercase(),
+    };
+    let mut line = format!(
+        "{:016x}{:016x}\t{status}\t{}\t{}\t{}\t{}\t{}\t{}\t",
+        key.0,
+        key.1,
+        outcome.task,
+        outcome.job,
+        outcome.attempt,
+        outcome.pid.unwrap_or(0),
+        outcome.queued.as_micros(),
+        outcome.ran.as_micros(),
+    );
+    if let Ok(payload) = &outcome.result {
+        for byte in &payload.0 {
+            let _ = write!(line, "{byte:02x}");
+        }
+    }
+    let checksum = fnv(0, line.as_bytes());
+    let _ = writeln!(line, "\t{checksum:016x}");
+    line
+}
+
+/// Reads a line: the task's key, and its result if it succeeded.
+fn parse(line: &str) -> Option<(Key, Option<Payload>)> {
+    let line = line.strip_suffix('\n')?;
+    let (body, checksum) = line.rsplit_once('\t')?;
+    if u64::from_str_radix(checksum, 16).ok()? != fnv(0, body.as_bytes()) {
+        return None;
+    }
+    let mut fields = body.split('\t');
+    let (key, status) = (fields.next()?, fields.next()?);
+    let half = |range| u64::from_str_radix(key.get(range)?, 16).ok();
+    let key = (half(0..16)?, half(16..32)?);
+    if status != "ok" {
+        return Some((key, None));
+    }
+    let hex = fields.next_back()?.as_bytes();
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let bytes = hex.chunks(2).map(|pair| match *pair {
+        [high, low] => u8::try_from(digit(high)? * 16 + digit(low)?).ok(),
+        _ => None,
+    });
+    Some((key, Some(Payload(bytes.collect::<Option<_>>()?))))
+}
