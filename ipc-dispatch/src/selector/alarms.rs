@@ -40,7 +40,7 @@ impl<S: 'static> Registry<S> {
         self.alarms.arm(due, boxed(handler))
     }
 
-    /// Makes a lane for alarms that all wait for `duration`. See [`Scheduler::lane`].
+    /// Makes a lane for alarms that all wait for `duration`. See [`crate::Scheduler::lane`].
     pub fn lane(&mut self, duration: Duration) -> Lane {
         self.alarms.lane(duration)
     }
