@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::commands::duct::DuctArgs;
 use crate::tasks::TaskName;
 
 /// Check a machine's inter-process communication, and run work in worker processes.
@@ -17,12 +18,13 @@ pub(crate) struct Args {
 
 const EXIT_STATUS: &str = "\
 Exit status: 0 all went well; 1 something that was asked for failed, the rest was done; \
-2 the command line was wrong, nothing was done.";
+2 the command line was wrong, nothing was done; 128 + N ended by the signal N.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Smoke(SmokeArgs),
     Map(MapArgs),
+    Duct(DuctArgs),
     #[command(hide = true)]
     Peer(PeerArgs),
 }

@@ -7,7 +7,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::args::{Args, Command};
-use crate::commands::{map, peer, smoke};
+use crate::commands::{duct, map, peer, smoke};
 use crate::output::complain;
 
 /// How a command that could be carried out ended.
@@ -17,10 +17,15 @@ pub(crate) enum Outcome {
     Complete,
     /// Something that was asked for failed, and was reported; the rest was done.
     Partial,
+    /// A signal ended it: its number.
+    Interrupted(i32),
 }
 
 /// The status of a command line that is wrong, as clap and the shell's own commands have it.
 const USAGE: u8 = 2;
+
+/// What a shell adds to the number of the signal that ended a command.
+const SIGNALLED: i32 = 128;
 
 /// Does what the command line says.
 pub(crate) fn run() -> ExitCode {
@@ -31,6 +36,7 @@ pub(crate) fn run() -> ExitCode {
     let result = match args.command {
         Command::Smoke(args) => smoke::run(&args),
         Command::Map(args) => map::run(&args),
+        Command::Duct(args) => duct::run(&args),
         Command::Peer(args) => peer::run(&args),
     };
     report(result)
@@ -40,6 +46,9 @@ fn report(result: Result<Outcome>) -> ExitCode {
     match result {
         Ok(Outcome::Complete) => ExitCode::SUCCESS,
         Ok(Outcome::Partial) => ExitCode::FAILURE,
+        Ok(Outcome::Interrupted(signal)) => {
+            u8::try_from(SIGNALLED + signal).map_or(ExitCode::FAILURE, ExitCode::from)
+        }
         Err(error) => {
             complain(format_args!("{error:#}"));
             ExitCode::FAILURE

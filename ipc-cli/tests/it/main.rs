@@ -6,7 +6,9 @@
 )]
 
 mod command_line;
+mod duct;
 mod map;
+mod python;
 mod smoke;
 mod support;
 mod tidy;
