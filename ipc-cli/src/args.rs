@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::commands::doctor::DoctorArgs;
 use crate::commands::duct::DuctArgs;
 use crate::tasks::TaskName;
 
@@ -25,6 +26,7 @@ pub(crate) enum Command {
     Smoke(SmokeArgs),
     Map(MapArgs),
     Duct(DuctArgs),
+    Doctor(DoctorArgs),
     #[command(hide = true)]
     Peer(PeerArgs),
 }

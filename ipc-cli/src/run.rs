@@ -7,7 +7,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::args::{Args, Command};
-use crate::commands::{duct, map, peer, smoke};
+use crate::commands::{doctor, duct, map, peer, smoke};
 use crate::output::complain;
 
 /// How a command that could be carried out ended.
@@ -37,6 +37,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Smoke(args) => smoke::run(&args),
         Command::Map(args) => map::run(&args),
         Command::Duct(args) => duct::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Peer(args) => peer::run(&args),
     };
     report(result)

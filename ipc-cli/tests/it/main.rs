@@ -6,6 +6,7 @@
 )]
 
 mod command_line;
+mod doctor;
 mod duct;
 mod map;
 mod python;
