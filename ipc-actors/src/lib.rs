@@ -1,6 +1,7 @@
 //! Supervised actors in processes, threads and on the loop, behind one trait.
 
 mod actor;
+mod application;
 mod arbiter;
 mod cell;
 mod command;
@@ -15,7 +16,9 @@ mod local;
 mod mailbox;
 mod message;
 mod monitor;
+mod pidfile;
 mod proxy;
+mod settings;
 mod spec;
 mod spin;
 mod state;
@@ -24,6 +27,7 @@ mod supervision;
 mod wire;
 
 pub use actor::{Actor, Failure, Handler};
+pub use application::{Application, ApplicationError, Running};
 pub use arbiter::{
     Arbiter, ArbiterLoop, ArbiterOptions, ArbiterThread, PoolInfo, Spawning, SupervisorSpec,
 };
@@ -37,7 +41,9 @@ pub use info::Info;
 pub use local::{arbiter, current_actor};
 pub use message::Message;
 pub use monitor::{Monitor, MonitorSpec};
+pub use pidfile::{Pidfile, PidfileError};
 pub use proxy::Proxy;
+pub use settings::{Layer, Parsed, Settings, SettingsError, Value};
 pub use spec::{Placement, Spec};
 pub use state::State;
 pub use supervision::{

@@ -1,10 +1,12 @@
 //! The tests of `ipc-actors`.
 
 mod actors;
+mod application;
 mod life;
 mod messages;
 mod pools;
 mod processes;
+mod settings;
 mod supervision;
 mod support;
 mod trees;

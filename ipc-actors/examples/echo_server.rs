@@ -1,0 +1,140 @@
+//! An application: echoes what its clients send, by workers in processes, with settings and signals.
+//!
+//! `cargo run -p ipc-actors --example echo_server -- --bind unix:/tmp/echo.sock -w 2`, then
+//! `cargo run -p ipc-actors --example echo_server -- --connect unix:/tmp/echo.sock hello`.
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::thread;
+
+use ipc_actors::{
+    Actor, Application, Commands, Context, Failure, Handler, Message, Monitor, Running, Settings,
+    Value, host,
+};
+use ipc_core::{Address, Port};
+use ipc_exchange::{init, registry};
+use ipc_marshal::Duct;
+use serde::{Deserialize, Serialize};
+
+struct Echo;
+
+#[derive(Serialize, Deserialize)]
+struct Say(String);
+
+impl Message for Say {
+    type Reply = String;
+    const NAME: &'static str = "say";
+}
+
+impl Actor for Echo {
+    type Params = ();
+    const NAME: &'static str = "echo";
+
+    fn commands(commands: &mut Commands<Self>) {
+        commands.on::<Say>();
+    }
+
+    fn init((): (), _: &mut Context<'_, Self>) -> Result<Self, Failure> {
+        Ok(Self)
+    }
+}
+
+impl Handler<Say> for Echo {
+    fn handle(&mut self, Say(text): Say, _: &mut Context<'_, Self>) -> String {
+        format!("{text} (from process {})", std::process::id())
+    }
+}
+
+struct Server;
+
+impl Application for Server {
+    type Worker = Echo;
+    const NAME: &'static str = "echo-server";
+
+    fn settings(settings: &mut Settings) {
+        let address = |text: &str| Value::Text(text.to_owned());
+        settings
+            .define(
+                "bind",
+                Some('b'),
+                address("tcp:127.0.0.1:8060"),
+                "where clients connect",
+            )
+            .define(
+                "connect",
+                None,
+                address(""),
+                "be a client of this address instead",
+            );
+    }
+
+    fn worker(&self, _: &Settings) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    #[expect(clippy::print_stdout, reason = "says where it listens")]
+    fn started(&mut self, running: &Running<Echo>) -> Result<(), Failure> {
+        let settings = running.settings();
+        let address: Address = settings.text("bind").ok_or("bind is empty")?.parse()?;
+        let mut port = Port::bind(&address)?;
+        println!("listening on {}", port.address());
+        let monitor = running.monitor().clone();
+        thread::Builder::new()
+            .name("accept".to_owned())
+            .spawn(move || {
+                while let Ok(duct) = Duct::accept(&mut port) {
+                    let monitor = monitor.clone();
+                    let client = thread::Builder::new().name("client".to_owned());
+                    // A client that cannot be served is dropped, which it sees.
+                    drop(client.spawn(move || serve(duct, &monitor)));
+                }
+            })?;
+        Ok(())
+    }
+}
+
+fn serve(mut duct: Duct<Result<String, String>, String>, monitor: &Monitor<Echo>) {
+    while let Ok(text) = duct.recv() {
+        let answer = monitor.ask(Say(text)).wait();
+        if duct
+            .send(answer.map_err(|error| error.to_string()))
+            .is_err()
+        {
+            break;
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "a client shows the answers")]
+fn client(address: &str, words: &[String]) -> Result<(), Box<dyn Error>> {
+    let mut duct = Duct::<String, Result<String, String>>::connect(&address.parse()?)?;
+    for word in words {
+        duct.send(word.clone())?;
+        println!("{}", duct.recv()??);
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "errors of a command go there")]
+fn main() -> ExitCode {
+    init(registry![host::<Echo>]);
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if let [option, address, words @ ..] = &arguments[..]
+        && option == "--connect"
+    {
+        return match client(address, words) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let status = Server
+        .run(arguments, std::env::vars())
+        .unwrap_or_else(|error| {
+            eprintln!("{error}");
+            error.exit_status()
+        });
+    u8::try_from(status).map_or(ExitCode::FAILURE, ExitCode::from)
+}

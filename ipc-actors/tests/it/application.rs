@@ -1,0 +1,285 @@
+//! An application as its own program: `examples/echo_server.rs`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use ipc_core::Address;
+use ipc_marshal::Duct;
+
+use crate::support::{LIMIT, eventually, is_alive, signal, within};
+
+struct Server {
+    child: Child,
+    address: Address,
+    folder: PathBuf,
+}
+
+type Client = Duct<String, Result<String, String>>;
+
+/// The example, which `cargo test` builds next to the tests.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().expect("a path");
+    let folder = test
+        .parent()
+        .and_then(|deps| deps.parent())
+        .expect("a target folder");
+    folder.join("examples").join("echo_server")
+}
+
+fn folder() -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("ipc-actors-{}-{count}", std::process::id());
+    let folder = std::env::temp_dir().join(name);
+    fs::create_dir(&folder).expect("a folder");
+    folder
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Self {
+        Self::start_in(folder(), arguments)
+    }
+
+    fn start_in(folder: PathBuf, arguments: &[&str]) -> Self {
+        let mut child = Command::new(program())
+            .args(["--bind", &format!("unix:{}/echo", folder.display())])
+            .args(["--pidfile", &format!("{}/pid", folder.display())])
+            .args(["--graceful-timeout", "2"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the example");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let address = line.trim().strip_prefix("listening on ").expect(&line);
+        let address = address.parse().expect("an address");
+        Self {
+            child,
+            address,
+            folder,
+        }
+    }
+
+    fn client(&self) -> Client {
+        Duct::connect(&self.address).expect("a connection")
+    }
+
+    fn pidfile(&self) -> PathBuf {
+        self.folder.join("pid")
+    }
+
+    fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
+    }
+
+    /// The processes of its workers.
+    fn workers(&self) -> BTreeSet<u32> {
+        let path = format!("/proc/{0}/task", self.child.id());
+        let Ok(tasks) = fs::read_dir(path) else {
+            return BTreeSet::new();
+        };
+        let children = tasks.flatten().filter_map(|task| {
+            let text = fs::read_to_string(task.path().join("children")).ok()?;
+            Some(
+                text.split_whitespace()
+                    .filter_map(|pid| pid.parse().ok())
+                    .collect::<Vec<_>>(),
+            )
+        });
+        children.flatten().collect()
+    }
+
+    fn wait(&mut self) -> Option<i32> {
+        self.child.wait().expect("its end").code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+fn say(client: &mut Client, text: &str) -> u32 {
+    client.send(text.to_owned()).expect("a connection");
+    let answer = client.recv().expect("an answer").expect("an echo");
+    let pid = answer
+        .strip_prefix(&format!("{text} (from process "))
+        .expect(&answer);
+    pid.trim_end_matches(')').parse().expect("a number")
+}
+
+#[test]
+fn it_serves_and_ends_with_its_workers_and_files() {
+    within(3 * LIMIT, || {
+        let mut server = Server::start(&["-w", "2"]);
+        let mut client = server.client();
+        let pid = say(&mut client, "hello");
+        let workers = server.workers();
+        assert_eq!(workers.len(), 2);
+        assert!(workers.contains(&pid));
+        let text = fs::read_to_string(server.pidfile()).expect("a pid file");
+        assert_eq!(text.trim(), server.child.id().to_string());
+        server.signal("TERM");
+        assert_eq!(server.wait(), Some(0));
+        assert!(workers.iter().all(|&pid| !is_alive(pid)));
+        assert!(!server.pidfile().exists());
+    });
+}
+
+#[test]
+fn signals_have_gunicorns_meanings() {
+    within(3 * LIMIT, || {
+        let mut server = Server::start(&[]);
+        let mut client = server.client();
+        let first = server.workers();
+        server.signal("TTIN");
+        eventually(|| server.workers().len() == 2);
+        server.signal("TTOU");
+        eventually(|| server.workers().len() == 1);
+        assert!(
+            server.workers().is_disjoint(&first),
+            "the oldest goes first"
+        );
+        let before = server.workers();
+        server.signal("HUP");
+        for _ in 0..200 {
+            say(&mut client, "none is lost");
+        }
+        eventually(|| server.workers().len() == 1 && server.workers().is_disjoint(&before));
+        server.signal("WINCH");
+        eventually(|| server.workers().is_empty());
+        server.signal("TTIN");
+        eventually(|| server.workers().len() == 1);
+        say(&mut client, "and it goes on");
+        server.signal("INT");
+        assert_eq!(server.wait(), Some(130));
+    });
+}
+
+#[test]
+fn a_worker_can_be_ended_alone_and_is_replaced() {
+    within(3 * LIMIT, || {
+        let server = Server::start(&["-w", "2"]);
+        let mut client = server.client();
+        for name in ["TERM", "KILL", "SEGV"] {
+            let before = server.workers();
+            let victim = *before.first().expect("a worker");
+            // The standard library's handler takes itself away first.
+            signal(victim, name);
+            if name == "SEGV" {
+                eventually(|| {
+                    let alive = is_alive(victim);
+                    if alive {
+                        drop(
+                            Command::new("kill")
+                                .args(["-SEGV", &victim.to_string()])
+                                .output(),
+                        );
+                    }
+                    !alive
+                });
+            }
+            eventually(|| server.workers().len() == 2 && !server.workers().contains(&victim));
+            assert_eq!(server.workers().intersection(&before).count(), 1, "{name}");
+            say(&mut client, name);
+        }
+    });
+}
+
+#[test]
+fn when_the_arbiter_is_killed_its_workers_end_by_themselves() {
+    within(3 * LIMIT, || {
+        let mut server = Server::start(&["-w", "3"]);
+        let workers = server.workers();
+        assert_eq!(workers.len(), 3);
+        // One cannot even look.
+        signal(*workers.first().expect("a worker"), "STOP");
+        server.signal("KILL");
+        assert_eq!(server.wait(), None);
+        let stopped = *workers.first().expect("a worker");
+        eventually(|| {
+            workers
+                .iter()
+                .filter(|&&pid| pid != stopped)
+                .all(|&pid| !is_alive(pid))
+        });
+        drop(
+            Command::new("kill")
+                .args(["-CONT", &stopped.to_string()])
+                .output(),
+        );
+        eventually(|| !is_alive(stopped));
+
+        // What it left behind keeps nobody out.
+        let folder = server.folder.clone();
+        server.folder = folder.join("gone");
+        let mut next = Server::start_in(folder, &[]);
+        say(&mut next.client(), "again");
+        next.signal("TERM");
+        assert_eq!(next.wait(), Some(0));
+    });
+}
+
+#[test]
+fn a_second_instance_is_refused() {
+    within(3 * LIMIT, || {
+        let server = Server::start(&[]);
+        let pidfile = format!("{}", server.pidfile().display());
+        let second = Command::new(program())
+            .args(["--pidfile", &pidfile])
+            .output()
+            .expect("a run");
+        assert_eq!(second.status.code(), Some(1));
+        let told = String::from_utf8_lossy(&second.stderr).into_owned();
+        let pid = server.child.id();
+        assert_eq!(
+            told.trim(),
+            format!("{pidfile} belongs to process {pid}, which runs")
+        );
+        say(&mut server.client(), "unharmed");
+    });
+}
+
+#[test]
+fn without_workers_the_arbiter_does_the_work() {
+    within(3 * LIMIT, || {
+        let server = Server::start(&["-w", "0"]);
+        assert_eq!(say(&mut server.client(), "hello"), server.child.id());
+        assert!(server.workers().is_empty());
+    });
+}
+
+#[test]
+fn wrong_settings_end_it_with_a_word_and_a_status() {
+    within(LIMIT, || {
+        for (arguments, status, told) in [
+            (
+                &["--wokers", "2"][..],
+                2,
+                "there is no setting --wokers (command line)",
+            ),
+            (
+                &["-w", "many"],
+                2,
+                "workers is a count, not \"many\" (command line)",
+            ),
+            (&["--bind", "nonsense:"], 1, "the application failed: "),
+        ] {
+            let run = Command::new(program())
+                .args(arguments)
+                .output()
+                .expect("a run");
+            let text = String::from_utf8_lossy(&run.stderr).into_owned();
+            assert_eq!(run.status.code(), Some(status), "{text}");
+            assert!(text.starts_with(told), "{text}");
+        }
+    });
+}
