@@ -15,8 +15,9 @@
 //! The proof that no wake is lost: the sleeper stores `FUTEX` or `BELL`, passes a barrier, and looks at
 //! the positions once more before it sleeps; the publisher stores its position, passes a barrier (its
 //! own fence, or the sleeper's `membarrier` on its behalf), and then loads the state. Whichever barrier
-//! comes second, its side sees the other's store. A lane leaves `FENCED` for `AWAKE` only, and never
-//! returns.
+//! comes second, its side sees the other's store. Only a word that says `AWAKE` excuses a publisher from
+//! its fence: any other state may be an old one. A lane leaves `FENCED` for `AWAKE` only, and never
+//! returns. `tests/model` checks this in every interleaving.
 
 use std::collections::VecDeque;
 use std::io;
@@ -195,18 +196,17 @@ impl Lane {
         // Relaxed: see the proof above.
         let state = self.peer_state().load(Ordering::Relaxed);
         if state != AWAKE {
-            self.wake(state, worthwhile);
+            self.wake(worthwhile);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn wake(&mut self, mut state: u32, worthwhile: impl FnOnce(&Self) -> bool) {
-        if state == FENCED {
-            // Pairs with the sleeper's fence in `before_sleep`.
-            fence(Ordering::SeqCst);
-            state = self.peer_state().load(Ordering::Relaxed);
-        }
+    fn wake(&mut self, worthwhile: impl FnOnce(&Self) -> bool) {
+        // Whatever was seen without a fence may be old: a side that was `WOKEN`, say, may be about to
+        // sleep again. Pairs with the sleeper's fence in `before_sleep`.
+        fence(Ordering::SeqCst);
+        let state = self.peer_state().load(Ordering::Relaxed);
         if (state != FUTEX && state != BELL) || !worthwhile(self) {
             return;
         }
@@ -246,12 +246,9 @@ impl Lane {
             return;
         }
         self.closed = true;
-        // Release: what was published before is visible to whoever reads this. The fence after it is
-        // the publisher's, for a peer that is going to sleep just now.
+        // Release: what was published before is visible to whoever reads this.
         self.own_state().store(CLOSED, Ordering::Release);
-        fence(Ordering::SeqCst);
-        let state = self.peer_state().load(Ordering::Relaxed);
-        self.wake(state, |_| true);
+        self.wake(|_| true);
     }
 
     pub(super) fn is_closed(&self) -> bool {
