@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod allocation;
 mod attached;
 mod codec;
 mod duct;
