@@ -50,7 +50,7 @@ impl Baseline {
         toml::from_str(&text).map_err(|source| format_error(path, source))
     }
 
-    /// Writes it, files of little weight left out.
+    /// Writes it, places of little weight left out.
     ///
     /// # Errors
     ///
@@ -63,7 +63,7 @@ impl Baseline {
         let body = toml::to_string(&brief).map_err(|source| format_error(path, source))?;
         let times = super::TIMES;
         let text = format!(
-            "# Instructions of {times} times each hot path, and of its source files.\n\
+            "# Instructions of {times} times each hot path, and where in the source.\n\
              # Written by `cargo run -p bench --bin gate -- --accept`.\n\n{body}"
         );
         fs::write(path, text).map_err(|source| io_error(path, source))

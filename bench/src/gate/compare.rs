@@ -7,8 +7,8 @@ use super::{Baseline, Counts, TIMES};
 /// Worse by more than this many in a hundred fails.
 const WORSE_PERCENT_MAX: f64 = 3.0;
 
-/// How many source files are named per hot path.
-const FILES_MAX: usize = 3;
+/// How many places are named per hot path.
+const PLACES_MAX: usize = 3;
 
 /// One hot path, then and now.
 #[derive(Clone, Debug)]
@@ -39,23 +39,23 @@ impl Change {
             .is_some_and(|percent| percent < -WORSE_PERCENT_MAX)
     }
 
-    /// The source files that grew most, with instructions per operation.
+    /// The places that grew most, with instructions per operation.
     fn grown(&self) -> Vec<(&str, f64)> {
         let (Some(then), Some(now)) = (&self.then, &self.now) else {
             return Vec::new();
         };
         let mut grown: Vec<(&str, f64)> = now
-            .files
+            .places
             .iter()
-            .map(|(file, count)| {
-                let before = then.files.get(file).copied().unwrap_or(0);
-                (file.as_str(), per_operation(*count) - per_operation(before))
+            .map(|(place, count)| {
+                let before = then.places.get(place).copied().unwrap_or(0);
+                (place.as_str(), per_operation(*count) - per_operation(before))
             })
             // What the baseline left out as too little would look as if it had grown.
             .filter(|(_, more)| *more > per_operation(then.total) / 100.0)
             .collect();
         grown.sort_by(|left, right| right.1.total_cmp(&left.1));
-        grown.truncate(FILES_MAX);
+        grown.truncate(PLACES_MAX);
         grown
     }
 }
@@ -84,8 +84,8 @@ impl fmt::Display for Change {
                     self.percent().unwrap_or(0.0),
                 )?;
                 if self.fails() {
-                    for (file, more) in self.grown() {
-                        write!(f, "\n         {more:>+10.1} in {file}")?;
+                    for (place, more) in self.grown() {
+                        write!(f, "\n       {more:>+11.1} in {place}")?;
                     }
                 }
                 Ok(())
