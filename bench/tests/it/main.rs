@@ -1,0 +1,4 @@
+//! What the hot paths allocate, exactly, and that reports are written.
+
+mod allocations;
+mod counting;
