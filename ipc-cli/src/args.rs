@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::commands::completions::CompletionsArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::duct::DuctArgs;
+use crate::commands::man::ManArgs;
 use crate::tasks::TaskName;
 
 /// Check a machine's inter-process communication, and run work in worker processes.
@@ -27,6 +29,8 @@ pub(crate) enum Command {
     Map(MapArgs),
     Duct(DuctArgs),
     Doctor(DoctorArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
     #[command(hide = true)]
     Peer(PeerArgs),
 }

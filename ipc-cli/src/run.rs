@@ -7,7 +7,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::args::{Args, Command};
-use crate::commands::{doctor, duct, map, peer, smoke};
+use crate::commands::{completions, doctor, duct, man, map, peer, smoke};
 use crate::output::complain;
 
 /// How a command that could be carried out ended.
@@ -38,6 +38,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Map(args) => map::run(&args),
         Command::Duct(args) => duct::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::Peer(args) => peer::run(&args),
     };
     report(result)

@@ -8,6 +8,7 @@
 mod command_line;
 mod doctor;
 mod duct;
+mod help;
 mod map;
 mod python;
 mod smoke;
