@@ -16,6 +16,7 @@
 mod drive;
 mod ipc;
 mod message;
+mod pool;
 mod typed;
 
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ fn emit(metric: &str, value: f64) {
 }
 
 fn main() -> ExitCode {
+    pool::set_up();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
@@ -43,7 +45,10 @@ fn main() -> ExitCode {
                 peer,
                 case,
                 size,
-            } in ipc::list().into_iter().chain(typed::list())
+            } in ipc::list()
+                .into_iter()
+                .chain(typed::list())
+                .chain(pool::list())
             {
                 println!(
                     "{{\"group\":\"{group}\",\"peer\":\"{peer}\",\"case\":\"{case}\",\"size\":{size}}}"
@@ -55,7 +60,10 @@ fn main() -> ExitCode {
             let (Ok(size), Ok(ms)) = (size.parse(), ms.parse()) else {
                 return usage();
             };
-            if ipc::cell(peer, case, size, ms) || typed::cell(peer, case, size, ms) {
+            if ipc::cell(peer, case, size, ms)
+                || typed::cell(peer, case, size, ms)
+                || pool::cell(peer, case, ms)
+            {
                 ExitCode::SUCCESS
             } else {
                 usage()
