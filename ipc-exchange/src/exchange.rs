@@ -254,6 +254,14 @@ impl Exchange {
         Queue::new(self.clone())
     }
 
+    /// A function of which every call runs in a worker.
+    pub fn manage<A, R>(&self, task: impl IntoTask<A, R>) -> Managed<A, R> {
+        Managed {
+            exchange: self.clone(),
+            task: task.into_task(),
+        }
+    }
+
     /// Changes how many workers are alive at most. Workers beyond it end after the task they run.
     pub fn set_limit(&self, workers: usize) {
         self.tell(Event::Limit { limit: workers });
@@ -370,6 +378,24 @@ impl Exchange {
         self.inner
             .push(submission, deadline)
             .map_err(|reason| SubmitError::new(argument, reason))
+    }
+}
+
+/// A function bound to an exchange, made by [`Exchange::manage`].
+#[derive(Clone, Debug)]
+pub struct Managed<A, R> {
+    exchange: Exchange,
+    task: Task<A, R>,
+}
+
+impl<A: Serialize, R> Managed<A, R> {
+    /// Starts a call, waiting while the backlog is full.
+    ///
+    /// # Errors
+    ///
+    /// As [`Exchange::submit`].
+    pub fn start(&self, argument: A) -> Result<Handle<R>, SubmitError<A>> {
+        self.exchange.submit(self.task, argument)
     }
 }
 

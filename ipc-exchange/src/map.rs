@@ -158,6 +158,7 @@ impl<A: Serialize, R: DeserializeOwned> Map<A, R> {
     /// such input, or when its result was iterated over.
     pub fn get(&mut self, index: usize) -> Option<Result<&R, &TaskError>> {
         let at = usize::try_from((index as u64).checked_sub(self.first)?).ok()?;
+        self.start();
         while self.results.len() <= at {
             if !self.submit_one(Deadline::Never) {
                 return None;

@@ -128,6 +128,31 @@ impl<R: DeserializeOwned> Queue<R> {
         self.recv_by(Deadline::At(deadline))
     }
 
+    /// Waits for results, for no longer than `timeout` if there is one, and gives all that came to
+    /// `store` with their numbers. Answers whether there were any.
+    pub fn store(
+        &mut self,
+        timeout: Option<Duration>,
+        mut store: impl FnMut(u64, Result<R, TaskError>),
+    ) -> bool {
+        let deadline = timeout.map_or(Deadline::Never, Deadline::after);
+        let Some((number, result)) = self.recv_by(deadline) else {
+            return false;
+        };
+        store(number, result);
+        while let Some((number, result)) = self.try_recv() {
+            store(number, result);
+        }
+        true
+    }
+
+    /// Gives every result of what was started to `store`, with its number.
+    pub fn finish(&mut self, mut store: impl FnMut(u64, Result<R, TaskError>)) {
+        while let Some((number, result)) = self.recv() {
+            store(number, result);
+        }
+    }
+
     fn recv_by(&mut self, deadline: Deadline) -> Option<(u64, Result<R, TaskError>)> {
         loop {
             if self.taken == self.started {
