@@ -175,12 +175,13 @@ mod tests {
     #[test]
     fn copies_exactly() {
         let source: Vec<u8> = (0..2500u32).map(|i| (i * 7 + 1) as u8).collect();
+        // Miri has one branch only, and is slow.
+        let most = if cfg!(miri) { 20 } else { 2500 };
         let lengths = (0..130)
             .chain(500..530)
             .chain([1023, 1024, 1025])
-            .chain(2040..2060)
-            .chain([2400]);
-        for len in lengths {
+            .chain(2040..2060);
+        for len in lengths.take_while(|&len| len < most) {
             for (which, at) in [(0, 0), (0, 1), (0, 3), (1, 5)] {
                 let mut target = vec![0xee; 2500];
                 let (from, to) = (source[at + 1..].as_ptr(), target[at + 8..].as_mut_ptr());
