@@ -130,6 +130,11 @@ impl<A: Actor> Commands<A> {
         self.find(CommandId::of(name)).map(|command| command.access)
     }
 
+    /// The name of a command and who may use it.
+    pub(crate) fn required(&self, id: CommandId) -> Option<(&'static str, Access)> {
+        self.find(id).map(|command| (command.name, command.access))
+    }
+
     pub(crate) fn find(&self, id: CommandId) -> Option<&Command<A>> {
         let at = self
             .table

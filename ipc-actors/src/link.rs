@@ -28,7 +28,7 @@ pub(crate) enum Pending {
 }
 
 impl Pending {
-    fn fail(self, error: AskError) {
+    pub(crate) fn fail(self, error: AskError) {
         match self {
             Self::Bytes(answered) => answered(Err(error)),
             Self::Info(resolver) => resolver.resolve(Err(error)),

@@ -10,9 +10,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::command::{CommandId, decode, encode};
-use crate::deferred::deferred;
+use crate::deferred::{Resolver, deferred};
 use crate::link::{Answered, Link, Pending, Refused};
 use crate::mailbox::{Ask, Asked, Control, Mailbox, Raw, Tell};
+use crate::remote::RemoteRoute;
 use crate::status::Status;
 use crate::wire::{Block, Order};
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
 pub(crate) enum Route<A: Actor> {
     Here(Arc<Mailbox<A>>),
     Process(Arc<Link>),
+    Remote(Arc<RemoteRoute>),
 }
 
 impl<A: Actor> Clone for Route<A> {
@@ -31,6 +33,7 @@ impl<A: Actor> Clone for Route<A> {
         match self {
             Self::Here(mailbox) => Self::Here(Arc::clone(mailbox)),
             Self::Process(link) => Self::Process(Arc::clone(link)),
+            Self::Remote(remote) => Self::Remote(Arc::clone(remote)),
         }
     }
 }
@@ -53,6 +56,7 @@ impl<A: Actor> Proxy<A> {
         match &self.route {
             Route::Here(mailbox) => &mailbox.status,
             Route::Process(link) => &link.status,
+            Route::Remote(remote) => &remote.status,
         }
     }
 
@@ -62,6 +66,7 @@ impl<A: Actor> Proxy<A> {
         match &self.route {
             Route::Here(mailbox) => mailbox.id,
             Route::Process(link) => link.id,
+            Route::Remote(remote) => remote.id,
         }
     }
 
@@ -71,6 +76,7 @@ impl<A: Actor> Proxy<A> {
         match &self.route {
             Route::Here(mailbox) => &mailbox.name,
             Route::Process(link) => &link.name,
+            Route::Remote(remote) => &remote.name,
         }
     }
 
@@ -81,6 +87,7 @@ impl<A: Actor> Proxy<A> {
             Route::Here(mailbox) if mailbox.is_on_loop() => Placement::Local,
             Route::Here(_) => Placement::Thread,
             Route::Process(_) => Placement::Process,
+            Route::Remote(remote) => remote.placement,
         }
     }
 
@@ -175,6 +182,15 @@ impl<A: Actor> Proxy<A> {
                     encode(&message, out)
                 })
                 .map_err(|refused| refused.with(message)),
+            Route::Remote(remote) => {
+                let mut body = Vec::new();
+                if encode(&message, &mut body).is_err() {
+                    return Err(SendError::Encode(message));
+                }
+                remote
+                    .tell(CommandId::of(M::NAME), body, deadline)
+                    .map_err(|refused| refused.with(message))
+            }
         }
     }
 
@@ -280,6 +296,14 @@ impl<A: Actor> Proxy<A> {
                     }
                 }
             }
+            Route::Remote(remote) => {
+                let mut body = Vec::new();
+                if let Err(error) = encode(&message, &mut body) {
+                    return Deferred::ready(Err(error));
+                }
+                let answered = answered_with(resolver);
+                remote.ask(CommandId::of(M::NAME), body, deadline, answered);
+            }
         }
         answer
     }
@@ -301,6 +325,9 @@ impl<A: Actor> Proxy<A> {
                 }
                 None => answered(Err(AskError::UnknownCommand(format!("{:08x}", command.0)))),
             },
+            Route::Remote(remote) => {
+                remote.ask(command, body.to_vec(), Deadline::Now, answered);
+            }
             Route::Process(link) => {
                 let answered = Certain(Some(answered));
                 let answered = Box::new(move |answer: Result<&[u8], AskError>| {
@@ -335,6 +362,9 @@ impl<A: Actor> Proxy<A> {
                 }));
                 link.ask(pending, Order::Ping);
             }
+            Route::Remote(remote) => remote.ping(Box::new(move |answer| {
+                resolver.resolve(answer.map(|_| ()));
+            })),
         }
         answer
     }
@@ -361,6 +391,15 @@ impl<A: Actor> Proxy<A> {
                 link.ask(pending, |request| Order::Echo(request, Block(bytes)));
                 answer
             }
+            Route::Remote(remote) => {
+                let mut bytes = Vec::new();
+                if let Err(error) = encode(&value, &mut bytes) {
+                    return Deferred::ready(Err(error));
+                }
+                let (resolver, answer) = deferred();
+                remote.echo(bytes, answered_with(resolver));
+                answer
+            }
         }
     }
 
@@ -376,6 +415,7 @@ impl<A: Actor> Proxy<A> {
                 }
             }
             Route::Process(link) => link.ask(Pending::Info(resolver), Order::Info),
+            Route::Remote(remote) => remote.info(resolver),
         }
         answer
     }
@@ -388,6 +428,7 @@ impl<A: Actor> Proxy<A> {
         match &self.route {
             Route::Here(mailbox) => mailbox.control(Control::Stop(reason)),
             Route::Process(link) => link.order(Order::Stop(reason)),
+            Route::Remote(remote) => remote.stop(),
         }
     }
 
@@ -397,8 +438,16 @@ impl<A: Actor> Proxy<A> {
         match &self.route {
             Route::Here(mailbox) => mailbox.len(),
             Route::Process(link) => link.waiting(),
+            Route::Remote(_) => 0,
         }
     }
+}
+
+/// Gives the answer's bytes as a value to whoever waits for it.
+fn answered_with<T: DeserializeOwned + Send + 'static>(
+    resolver: Resolver<T, AskError>,
+) -> Answered {
+    Box::new(move |answer| resolver.resolve(answer.and_then(decode)))
 }
 
 /// A callback that is called even if it is dropped.

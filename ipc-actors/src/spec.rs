@@ -1,6 +1,7 @@
 //! How an actor is to be spawned.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,7 @@ pub struct Spec<A: Actor> {
     pub(crate) requests_max: u64,
     pub(crate) cpu_bound: bool,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) allowed: Option<Arc<[String]>>,
 }
 
 impl<A: Actor> Spec<A> {
@@ -72,6 +74,7 @@ impl<A: Actor> Spec<A> {
             requests_max: u64::MAX,
             cpu_bound: false,
             timeout: Some(Duration::from_secs(30)),
+            allowed: None,
         }
     }
 
@@ -159,6 +162,13 @@ impl<A: Actor> Spec<A> {
         self
     }
 
+    /// Of its messages, let remote callers use only these, as far as their level allows.
+    #[must_use]
+    pub fn allow<S: Into<String>>(mut self, commands: impl IntoIterator<Item = S>) -> Self {
+        self.allowed = Some(commands.into_iter().map(Into::into).collect());
+        self
+    }
+
     /// Kill the actor's process when it has shown no sign of life, or no progress with one message,
     /// for this long. Half a minute unless changed; `None` never does.
     #[must_use]
@@ -179,6 +189,7 @@ impl<A: Actor> Clone for Spec<A> {
             requests_max: self.requests_max,
             cpu_bound: self.cpu_bound,
             timeout: self.timeout,
+            allowed: self.allowed.clone(),
         }
     }
 }

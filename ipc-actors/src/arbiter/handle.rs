@@ -1,6 +1,5 @@
 //! The arbiter as others see it.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +11,7 @@ use super::slot::Seed;
 use super::tree::Tree;
 use crate::deferred::{Resolver, deferred};
 use crate::local::LoopShared;
+use crate::remote::{Erased, Opened};
 use crate::{Actor, ActorId, Deferred, ExitReason, Proxy, SpawnError, Spec, SupervisorSpec};
 
 /// Reaches an arbiter from any thread of its process. Cheap to clone; does not keep it running.
@@ -29,7 +29,9 @@ pub(crate) struct Shared {
 struct Named {
     id: ActorId,
     /// A `Proxy<A>` for the actor's type.
-    proxy: Box<dyn Any + Send>,
+    proxy: Box<dyn Erased>,
+    /// What remote callers may use; everything that their level allows if there is no list.
+    allowed: Option<Arc<[String]>>,
 }
 
 pub(super) type SpawnResolver<A> = Resolver<Proxy<A>, SpawnError>;
@@ -60,6 +62,7 @@ impl Shared {
         name: &Arc<str>,
         id: ActorId,
         proxy: Proxy<A>,
+        allowed: Option<Arc<[String]>>,
     ) -> Result<(), SpawnError> {
         let mut names = self.names();
         if names.contains_key(name) {
@@ -70,9 +73,17 @@ impl Shared {
             Named {
                 id,
                 proxy: Box::new(proxy),
+                allowed,
             },
         );
         Ok(())
+    }
+
+    /// The actor of this name, for a remote caller.
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<dyn Opened>> {
+        let names = self.names();
+        let named = names.get(name)?;
+        Some(named.proxy.open(named.allowed.clone()))
     }
 
     pub(super) fn forget(&self, name: &str, id: ActorId) {
@@ -138,6 +149,7 @@ impl Arbiter {
             .names()
             .get(name)?
             .proxy
+            .as_any()
             .downcast_ref::<Proxy<A>>()
             .cloned()
     }

@@ -142,7 +142,8 @@ impl<A: Actor> Seed<A> {
             None => Arc::from(format!("{}-{id}", A::NAME)),
         };
         let seed = Self::new(id, Arc::clone(&name), spec, arbiter.clone());
-        arbiter.shared.register(&name, id, seed.proxy())?;
+        let allowed = seed.spec.allowed.clone();
+        arbiter.shared.register(&name, id, seed.proxy(), allowed)?;
         Ok(seed)
     }
 
@@ -308,6 +309,8 @@ impl<A: Actor> AnySlot for Slot<A> {
                 Some(self.start_local(&mailbox))
             }
             Route::Here(mailbox) => self.start_thread(&mailbox),
+            // Slots are made for actors of this arbiter.
+            Route::Remote(_) => None,
             Route::Process(link) => {
                 match Process::start::<A>(ctx, &link, &self.spec, self.incarnation()) {
                     Ok(process) => {
@@ -411,6 +414,7 @@ impl<A: Actor> AnySlot for Slot<A> {
         match &self.route {
             Route::Here(mailbox) => mailbox.close(),
             Route::Process(link) => link.close(),
+            Route::Remote(_) => {}
         }
         self.arbiter.shared.forget(&self.name, self.id);
     }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use ipc_actors::{Actor, Commands, Context, ExitReason, Failure, Handler, Message};
+use ipc_actors::{
+    Access, Actor, Commands, Context, ExitReason, Failure, Handler, Message, Reference,
+};
 use serde::{Deserialize, Serialize};
 
 /// Counts, and does what it is told to go wrong.
@@ -29,6 +31,27 @@ pub(crate) struct Read;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Pid;
+
+/// Has the actor call another one itself, and answer the process ids of both.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Visit(pub(crate) Reference<Counter>);
+
+impl Message for Visit {
+    type Reply = Result<(u32, u32), String>;
+    const NAME: &'static str = "visit";
+}
+
+impl Handler<Visit> for Counter {
+    fn handle(
+        &mut self,
+        Visit(other): Visit,
+        _: &mut Context<'_, Self>,
+    ) -> Result<(u32, u32), String> {
+        let other = other.connect(None).map_err(|error| error.to_string())?;
+        let pid = other.ask(Pid).wait().map_err(|error| error.to_string())?;
+        Ok((std::process::id(), pid))
+    }
+}
 
 /// What the actor does to itself.
 #[derive(Debug, Serialize, Deserialize)]
@@ -68,7 +91,8 @@ impl Actor for Counter {
     const NAME: &'static str = "counter";
 
     fn commands(commands: &mut Commands<Self>) {
-        commands.on::<Add>().on::<Read>().on::<Pid>().on::<Harm>();
+        commands.on::<Add>().on::<Pid>().on::<Harm>().on::<Visit>();
+        commands.on_access::<Read>(Access::Authenticated);
     }
 
     fn init(start: Start, _: &mut Context<'_, Self>) -> Result<Self, Failure> {

@@ -6,6 +6,7 @@ mod life;
 mod messages;
 mod pools;
 mod processes;
+mod remote;
 mod settings;
 mod supervision;
 mod support;

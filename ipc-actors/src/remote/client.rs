@@ -1,0 +1,441 @@
+//! The side of another program.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use ipc_core::{Address, Deadline};
+use ipc_marshal::{AuthKey, AuthRole, Duct, DuctOptions, Receiver, SendError as DuctError, Sender};
+use serde::{Deserialize, Serialize};
+
+use super::wire::{Found, Request, Response, SCHEMA};
+use crate::command::CommandId;
+use crate::link::{Answered, Pending, Refused};
+use crate::proxy::Route;
+use crate::status::Status;
+use crate::wire::Block;
+use crate::{Actor, ActorId, AskError, Info, Placement, Proxy, State};
+
+/// How long a connection, its hand-shake and the proof of the key may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest answer that is accepted, in bytes.
+const ANSWER_LEN_MAX: usize = 16 << 20;
+
+/// Why an arbiter or actor in another program cannot be reached.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoteError {
+    /// The address cannot be read.
+    #[error("{0} is no address")]
+    Address(String),
+    /// There is no connection, or the key is wrong.
+    #[error("cannot connect to {address}: {reason}")]
+    Connect {
+        /// Where to.
+        address: String,
+        /// What is said about it.
+        reason: String,
+    },
+    /// There is no actor of this name.
+    #[error("there is no actor named {0}")]
+    NotFound(String),
+    /// The actor of this name is of another kind.
+    #[error("the actor named {name} is a {kind}")]
+    Kind {
+        /// The actor's name.
+        name: String,
+        /// Its kind.
+        kind: String,
+    },
+    /// The connection is gone.
+    #[error("the connection is gone")]
+    Disconnected,
+}
+
+enum Waiting {
+    Found(Box<dyn FnOnce(Option<Found>) + Send>),
+    Pending(Pending),
+}
+
+/// One connection to an arbiter in another program. Dropping it half-closes, which the other side
+/// answers in kind, which ends the reader.
+struct Connection {
+    sender: Sender<Request>,
+    table: Arc<Table>,
+    next: AtomicU64,
+}
+
+/// What waits for answers.
+struct Table {
+    /// `None` when the connection is gone.
+    waiting: Mutex<Option<HashMap<u64, Waiting>>>,
+}
+
+impl Table {
+    fn lock(&self) -> MutexGuard<'_, Option<HashMap<u64, Waiting>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn receive(&self, mut receiver: Receiver<Response>) {
+        while let Ok(response) = receiver.recv() {
+            let (Response::Found { request, .. }
+            | Response::Answer { request, .. }
+            | Response::Info { request, .. }) = &response;
+            let waiting = self.lock().as_mut().and_then(|table| table.remove(request));
+            match (waiting, response) {
+                (Some(Waiting::Found(found)), Response::Found { found: answer, .. }) => {
+                    found(answer);
+                }
+                (
+                    Some(Waiting::Pending(Pending::Bytes(answered))),
+                    Response::Answer { answer, .. },
+                ) => {
+                    answered(
+                        answer
+                            .as_ref()
+                            .map(|block| &block.0[..])
+                            .map_err(AskError::clone),
+                    );
+                }
+                (Some(Waiting::Pending(Pending::Info(resolver))), Response::Info { info, .. }) => {
+                    resolver.resolve(info.map(|info| *info));
+                }
+                // Given up by the asker, or the other side mixes things up.
+                (Some(waiting), _) => waiting.fail(AskError::Lost),
+                (None, _) => {}
+            }
+        }
+        let waiting = self.lock().take();
+        for (_, waiting) in waiting.into_iter().flatten() {
+            waiting.fail(AskError::Lost);
+        }
+    }
+}
+
+impl Connection {
+    /// Sends what is answered; an answer that will not come is one, too.
+    fn ask(&self, waiting: Waiting, deadline: Deadline, request: impl FnOnce(u64) -> Request) {
+        // Relaxed: only the number matters.
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        match &mut *self.table.lock() {
+            Some(table) => drop(table.insert(number, waiting)),
+            None => return waiting.fail(AskError::NotStarted),
+        }
+        if let Err(refused) = self.send(request(number), deadline) {
+            let waiting = self
+                .table
+                .lock()
+                .as_mut()
+                .and_then(|table| table.remove(&number));
+            let error = match refused {
+                Refused::Full => AskError::Full,
+                Refused::Timeout => AskError::Timeout,
+                Refused::Encode => AskError::Codec("the message is too long".to_owned()),
+                Refused::Disconnected => AskError::NotStarted,
+            };
+            if let Some(waiting) = waiting {
+                waiting.fail(error);
+            }
+        }
+    }
+
+    fn send(&self, request: Request, deadline: Deadline) -> Result<(), Refused> {
+        let sent = match deadline {
+            Deadline::Now => match self.sender.try_send(request) {
+                Ok(()) => return Ok(()),
+                Err(ipc_marshal::TrySendError::Full(_)) => return Err(Refused::Full),
+                Err(ipc_marshal::TrySendError::TooLarge { .. }) => return Err(Refused::Encode),
+                Err(_) => return Err(Refused::Disconnected),
+            },
+            Deadline::At(at) => self.sender.send_deadline(request, at),
+            Deadline::Never => self.sender.send(request),
+        };
+        sent.map_err(|error| match error {
+            DuctError::Timeout(_) => Refused::Timeout,
+            DuctError::TooLarge { .. } => Refused::Encode,
+            _ => Refused::Disconnected,
+        })
+    }
+}
+
+impl Waiting {
+    fn fail(self, error: AskError) {
+        match self {
+            Self::Found(found) => found(None),
+            Self::Pending(pending) => pending.fail(error),
+        }
+    }
+}
+
+/// An arbiter in another program. Cheap to clone; the connection ends with the last clone and proxy.
+#[derive(Clone)]
+pub struct RemoteArbiter {
+    connection: Arc<Connection>,
+}
+
+impl RemoteArbiter {
+    /// Connects to where an arbiter [listens](crate::Arbiter::listen). Blocks for at most five
+    /// seconds.
+    ///
+    /// # Errors
+    ///
+    /// `Connect`: nobody listens there, the key is wrong, or the caller is not welcome.
+    pub fn connect(address: &Address, key: Option<&AuthKey>) -> Result<Self, RemoteError> {
+        let wrong = |reason: String| RemoteError::Connect {
+            address: address.to_string(),
+            reason,
+        };
+        let options = DuctOptions::new()
+            .payload_len_max(ANSWER_LEN_MAX)
+            .schema(SCHEMA)
+            .handshake(true)
+            .handshake_timeout(CONNECT_TIMEOUT);
+        let mut duct: Duct<Request, Response> = options
+            .connect(address)
+            .map_err(|error| wrong(error.to_string()))?;
+        if let Some(key) = key {
+            let deadline = Deadline::after(CONNECT_TIMEOUT);
+            duct.authenticate(&key.clone().sha256_only(), AuthRole::Client, deadline)
+                .map_err(|error| wrong(error.to_string()))?;
+        }
+        let (sender, receiver) = duct.split().map_err(|error| wrong(error.to_string()))?;
+        let table = Arc::new(Table {
+            waiting: Mutex::new(Some(HashMap::new())),
+        });
+        let reader = Arc::clone(&table);
+        thread::Builder::new()
+            .name("actors-remote".to_owned())
+            .spawn(move || reader.receive(receiver))
+            .map_err(|error| wrong(error.to_string()))?;
+        let connection = Connection {
+            sender,
+            table,
+            next: AtomicU64::new(1),
+        };
+        Ok(Self {
+            connection: Arc::new(connection),
+        })
+    }
+
+    /// The actor of this name, if it is of this type.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `Kind`, `Disconnected`.
+    pub fn get_actor<A: Actor>(&self, name: &str) -> Result<Proxy<A>, RemoteError> {
+        let (resolver, found) = crate::deferred::deferred();
+        let waiting = Waiting::Found(Box::new(move |found| resolver.resolve(Ok(found))));
+        let deadline = Deadline::after(CONNECT_TIMEOUT);
+        let wanted = name.to_owned();
+        self.connection
+            .ask(waiting, deadline, |request| Request::Find {
+                request,
+                name: wanted,
+            });
+        let found: Result<Option<Found>, RemoteError> = found
+            .wait_until(deadline)
+            .unwrap_or(Err(RemoteError::Disconnected));
+        let gone = self.connection.table.lock().is_none();
+        let found = match found? {
+            Some(found) => found,
+            None if gone => return Err(RemoteError::Disconnected),
+            None => return Err(RemoteError::NotFound(name.to_owned())),
+        };
+        if found.kind != A::NAME {
+            return Err(RemoteError::Kind {
+                name: name.to_owned(),
+                kind: found.kind,
+            });
+        }
+        let status = Status::new();
+        status.set_state(State::Running);
+        let route = RemoteRoute {
+            connection: Arc::clone(&self.connection),
+            id: ActorId(found.id),
+            name: name.to_owned(),
+            placement: found.placement,
+            status,
+        };
+        Ok(Proxy::new(Route::Remote(Arc::new(route))))
+    }
+}
+
+impl fmt::Debug for RemoteArbiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let connected = self.connection.table.lock().is_some();
+        f.debug_struct("RemoteArbiter")
+            .field("connected", &connected)
+            .finish()
+    }
+}
+
+/// The way to an actor of an arbiter in another program.
+pub(crate) struct RemoteRoute {
+    connection: Arc<Connection>,
+    pub(crate) id: ActorId,
+    pub(crate) name: String,
+    pub(crate) placement: Placement,
+    pub(crate) status: Status,
+}
+
+impl RemoteRoute {
+    pub(crate) fn tell(
+        &self,
+        command: CommandId,
+        body: Vec<u8>,
+        deadline: Deadline,
+    ) -> Result<(), Refused> {
+        let (request, actor, command) = (0, self.id.to_u64(), command.0);
+        let body = Block(body);
+        self.connection.send(
+            Request::Call {
+                request,
+                actor,
+                command,
+                body,
+            },
+            deadline,
+        )
+    }
+
+    pub(crate) fn ask(
+        &self,
+        command: CommandId,
+        body: Vec<u8>,
+        deadline: Deadline,
+        answered: Answered,
+    ) {
+        let waiting = Waiting::Pending(Pending::Bytes(answered));
+        let (actor, command, body) = (self.id.to_u64(), command.0, Block(body));
+        self.connection
+            .ask(waiting, deadline, |request| Request::Call {
+                request,
+                actor,
+                command,
+                body,
+            });
+    }
+
+    pub(crate) fn ping(&self, answered: Answered) {
+        let (waiting, actor) = (Waiting::Pending(Pending::Bytes(answered)), self.id.to_u64());
+        let deadline = Deadline::Never;
+        self.connection
+            .ask(waiting, deadline, |request| Request::Ping {
+                request,
+                actor,
+            });
+    }
+
+    pub(crate) fn echo(&self, body: Vec<u8>, answered: Answered) {
+        let (waiting, actor) = (Waiting::Pending(Pending::Bytes(answered)), self.id.to_u64());
+        let body = Block(body);
+        let deadline = Deadline::Never;
+        self.connection
+            .ask(waiting, deadline, |request| Request::Echo {
+                request,
+                actor,
+                body,
+            });
+    }
+
+    pub(crate) fn info(&self, resolver: crate::deferred::Resolver<Info, AskError>) {
+        let (waiting, actor) = (Waiting::Pending(Pending::Info(resolver)), self.id.to_u64());
+        let deadline = Deadline::Never;
+        self.connection
+            .ask(waiting, deadline, |request| Request::Info {
+                request,
+                actor,
+            });
+    }
+
+    pub(crate) fn stop(&self) -> bool {
+        let actor = self.id.to_u64();
+        self.connection
+            .send(Request::Stop { actor }, Deadline::Never)
+            .is_ok()
+    }
+}
+
+/// What another process needs to reach an actor, made by
+/// [`Listener::reference`](crate::Listener::reference): it can be sent in any message. Equal by the
+/// actor's id.
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "")]
+pub struct Reference<A> {
+    address: String,
+    name: String,
+    id: ActorId,
+    actor: PhantomData<fn(A)>,
+}
+
+impl<A: Actor> Reference<A> {
+    pub(super) fn new(address: String, name: String, id: ActorId) -> Self {
+        Self {
+            address,
+            name,
+            id,
+            actor: PhantomData,
+        }
+    }
+
+    /// The actor's id.
+    #[must_use]
+    pub fn id(&self) -> ActorId {
+        self.id
+    }
+
+    /// The actor's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Connects to the actor's arbiter and finds it. An actor of the same name that was spawned
+    /// since is found as well.
+    ///
+    /// # Errors
+    ///
+    /// See [`RemoteError`].
+    pub fn connect(&self, key: Option<&AuthKey>) -> Result<Proxy<A>, RemoteError> {
+        let address: Address = self
+            .address
+            .parse()
+            .map_err(|_| RemoteError::Address(self.address.clone()))?;
+        RemoteArbiter::connect(&address, key)?.get_actor(&self.name)
+    }
+}
+
+impl<A> Clone for Reference<A> {
+    fn clone(&self) -> Self {
+        let (address, name) = (self.address.clone(), self.name.clone());
+        Self {
+            address,
+            name,
+            id: self.id,
+            actor: PhantomData,
+        }
+    }
+}
+
+impl<A> PartialEq for Reference<A> {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl<A> Eq for Reference<A> {}
+
+impl<A> fmt::Debug for Reference<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reference")
+            .field("address", &self.address)
+            .field("name", &self.name)
+            .field("id", &self.id)
+            .finish()
+    }
+}

@@ -1,0 +1,64 @@
+//! What travels between an arbiter and programs that are not its own.
+
+use serde::{Deserialize, Serialize};
+
+use crate::wire::Block;
+use crate::{AskError, Info, Placement};
+
+/// Changes when the frames below do; peers with another one are refused by the hand-shake.
+pub(super) const SCHEMA: u64 = 0x6970_632d_6163_7431;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Request {
+    /// The actor of this name. Only what a connection has found can it use.
+    Find {
+        request: u64,
+        name: String,
+    },
+    /// A registered message; no answer is wanted if `request` is zero.
+    Call {
+        request: u64,
+        actor: u64,
+        command: u32,
+        body: Block,
+    },
+    Ping {
+        request: u64,
+        actor: u64,
+    },
+    Echo {
+        request: u64,
+        actor: u64,
+        body: Block,
+    },
+    Info {
+        request: u64,
+        actor: u64,
+    },
+    Stop {
+        actor: u64,
+    },
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Found {
+    pub(super) id: u64,
+    pub(super) kind: String,
+    pub(super) placement: Placement,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Response {
+    Found {
+        request: u64,
+        found: Option<Found>,
+    },
+    Answer {
+        request: u64,
+        answer: Result<Block, AskError>,
+    },
+    Info {
+        request: u64,
+        info: Result<Box<Info>, AskError>,
+    },
+}
