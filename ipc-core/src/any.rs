@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::sys;
 use crate::{
     Address, Channel, Credentials, Deadline, Inbound, Outbound, Pipe, PipeReader, PipeWriter,
-    Readiness, Ring, RingReader, RingWriter, Socket, SocketReader, SocketWriter,
+    Readiness, Reservation, Ring, RingReader, RingWriter, Socket, SocketReader, SocketWriter,
 };
 
 /// A channel of any kind, chosen at run time from an [`Address`].
@@ -234,6 +234,11 @@ macro_rules! delegate {
                 deadline: Deadline,
             ) -> io::Result<usize> {
                 each!(self, Self, channel => channel.write_with_fds(bufs, fds, deadline))
+            }
+
+            #[inline]
+            fn in_place(&mut self) -> io::Result<Option<Reservation<'_>>> {
+                each!(self, Self, channel => channel.in_place())
             }
 
             fn arm_outbound(&mut self) -> io::Result<Readiness> {

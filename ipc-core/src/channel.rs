@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use crate::{Address, Credentials, Deadline};
+use crate::{Address, Credentials, Deadline, Reservation};
 
 /// What [`Inbound::arm_inbound`] and [`Outbound::arm_outbound`] answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +117,16 @@ pub trait Outbound: Write + Debug + Send {
             ));
         }
         self.write_deadline(bufs, deadline)
+    }
+
+    /// All the room that there is now to be written in place, perhaps none, for kinds of channels
+    /// that are memory; `None` for the others.
+    ///
+    /// # Errors
+    ///
+    /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) when the peer is gone; else what the channel says.
+    fn in_place(&mut self) -> io::Result<Option<Reservation<'_>>> {
+        Ok(None)
     }
 
     /// Says that the caller is about to sleep until there is room: the writing side's

@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use super::{RingReader, RingWriter, Wait, handshake};
 use crate::sys;
-use crate::{Address, Channel, Credentials, Deadline, Inbound, Outbound, Readiness};
+use crate::{Address, Channel, Credentials, Deadline, Inbound, Outbound, Readiness, Reservation};
 
 /// A channel in shared memory.
 ///
@@ -315,6 +315,11 @@ impl Outbound for Ring {
         deadline: Deadline,
     ) -> io::Result<usize> {
         self.writer.write_with_fds(bufs, fds, deadline)
+    }
+
+    #[inline]
+    fn in_place(&mut self) -> io::Result<Option<Reservation<'_>>> {
+        self.writer.in_place()
     }
 
     fn arm_outbound(&mut self) -> io::Result<Readiness> {

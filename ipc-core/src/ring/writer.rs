@@ -289,6 +289,11 @@ impl Outbound for RingWriter {
         self.write_deadline(bufs, Deadline::Now)
     }
 
+    #[inline]
+    fn in_place(&mut self) -> io::Result<Option<Reservation<'_>>> {
+        self.reserve_free().map(Some)
+    }
+
     fn arm_outbound(&mut self) -> io::Result<Readiness> {
         let (tail, half) = (self.tail, self.capacity() as u64 / 2);
         // The same half that makes the reader ring the bell.
