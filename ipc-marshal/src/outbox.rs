@@ -18,6 +18,9 @@ const KEEP: usize = 4 * 1024 * 1024;
 /// not make this end hoard them.
 const ACKS_PENDING_MAX: usize = 1024;
 
+/// The length of the native framing's header.
+const NATIVE_HEADER: usize = 8;
+
 /// From how many bytes on a payload is not copied together with its header.
 const DIRECT_MIN: usize = 16 * 1024;
 
@@ -36,6 +39,8 @@ pub(crate) struct Outbox {
     written: usize,
     /// How many acknowledgements are in `buffer`.
     acks: usize,
+    /// How long the frame of the last value was.
+    last_len: usize,
 }
 
 /// Why something was not sent, without the value.
@@ -101,6 +106,7 @@ impl Outbox {
             committed: 0,
             written: 0,
             acks: 0,
+            last_len: 0,
         }
     }
 
@@ -219,9 +225,49 @@ impl Outbox {
         T: Serialize + ?Sized,
         W: Outbound,
     {
-        self.send_frame(channel, FrameKind::Message, &[], deadline, |out| {
-            codec.encode(value, out)
-        })
+        self.flush(channel, deadline)?;
+        if self.framing == Framing::Native && self.send_in_place(channel, codec, value)? {
+            return Ok(());
+        }
+        self.push(FrameKind::Message, 0, |out| codec.encode(value, out))?;
+        self.last_len = self.committed;
+        self.start(channel, &[], deadline)
+    }
+
+    /// Encodes one value's frame straight into the channel's memory, where it has any with room for
+    /// it now.
+    #[inline]
+    fn send_in_place<C, T, W>(
+        &mut self,
+        channel: &mut W,
+        codec: &C,
+        value: &T,
+    ) -> Result<bool, Refusal>
+    where
+        C: Codec,
+        T: Serialize + ?Sized,
+        W: Outbound,
+    {
+        let Some(mut room) = channel.in_place()? else {
+            return Ok(false);
+        };
+        // The next message is likely to be as long as the last: no half of it is encoded for nothing.
+        if room.remaining() < self.last_len || !room.put(&[0; NATIVE_HEADER]) {
+            return Ok(false);
+        }
+        let fitted = codec
+            .encode_in_place(value, &mut room)
+            .map_err(Refusal::Encode)?;
+        if !fitted {
+            return Ok(false);
+        }
+        let size = room.filled() - NATIVE_HEADER;
+        self.admit(size)?;
+        let header = self.framing.header(size);
+        let header = header.map_err(|error| unframed(error, size))?;
+        room.put_at(0, header.expect("native frames have one").as_slice());
+        self.last_len = room.commit();
+        Ok(true)
     }
 
     /// Sends one frame whose payload `fill` writes, as [`send`](Outbox::send) does.

@@ -1,5 +1,6 @@
 //! A codec that is chosen at run time.
 
+use ipc_core::Reservation;
 use serde::de::Deserialize;
 use serde::ser::Serialize;
 
@@ -129,6 +130,14 @@ impl Codec for AnyCodec {
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
         each!(self, codec => codec.encode(value, out))
+    }
+
+    fn encode_in_place<T: Serialize + ?Sized>(
+        &self,
+        value: &T,
+        room: &mut Reservation<'_>,
+    ) -> Result<bool, EncodeError> {
+        each!(self, codec => codec.encode_in_place(value, room))
     }
 
     fn decode<'de, T: Deserialize<'de>>(&self, bytes: &'de [u8]) -> Result<T, DecodeError> {

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use ipc_core::Reservation;
 use serde::de::Deserialize;
 use serde::ser::Serialize;
 
@@ -29,6 +30,23 @@ pub trait Codec: Clone + Debug + Send + Sync {
         value: &T,
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError>;
+
+    /// Writes `value` straight into a channel's memory, behind what is there already, and answers
+    /// whether it fitted. A codec that cannot do this answers `false`, as this one does unless it is
+    /// overridden; what was put is then never sent, and [`encode`](Codec::encode) is called instead.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Codec::encode).
+    #[inline]
+    fn encode_in_place<T: Serialize + ?Sized>(
+        &self,
+        value: &T,
+        room: &mut Reservation<'_>,
+    ) -> Result<bool, EncodeError> {
+        let _ = (value, room);
+        Ok(false)
+    }
 
     /// Reads one value, which may borrow from `bytes`, and nothing may be left over.
     ///

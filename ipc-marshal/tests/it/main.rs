@@ -15,4 +15,6 @@ mod hostile;
 mod interop;
 #[cfg(all(feature = "auth", feature = "json", feature = "pickle"))]
 mod python;
+#[cfg(all(target_os = "linux", not(ipc_portable)))]
+mod ring;
 mod within;

@@ -1,11 +1,12 @@
 //! The codec, of its two halves.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use ipc_core::Reservation;
 use serde::de::Deserialize;
 use serde::ser::Serialize;
 
 use super::reader::Reader;
-use super::writer::Append;
+use super::writer::{Append, Put};
 use crate::codec::{Bincode, Codec};
 use crate::{DecodeError, EncodeError};
 
@@ -38,6 +39,22 @@ impl Codec for Bincode {
     ) -> Result<(), EncodeError> {
         bincode::serde::encode_into_writer(value, Append::new(out), config())
             .map_err(|error| EncodeError::new::<T>(NAME, error))
+    }
+
+    #[inline]
+    fn encode_in_place<T: Serialize + ?Sized>(
+        &self,
+        value: &T,
+        room: &mut Reservation<'_>,
+    ) -> Result<bool, EncodeError> {
+        let mut overflowed = false;
+        let put = Put::new(room, &mut overflowed);
+        let written = bincode::serde::encode_into_writer(value, put, config());
+        match written {
+            _ if overflowed => Ok(false),
+            Ok(()) => Ok(true),
+            Err(error) => Err(EncodeError::new::<T>(NAME, error)),
+        }
     }
 
     #[inline]

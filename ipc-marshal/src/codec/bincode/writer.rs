@@ -3,6 +3,7 @@
 use std::mem;
 
 use bincode::enc::write::Writer;
+use ipc_core::Reservation;
 
 /// How much room is made at first, and at most at once.
 const ROOM_MIN: usize = 256;
@@ -57,5 +58,64 @@ impl Writer for Append<'_> {
         }
         self.at = end;
         Ok(())
+    }
+}
+
+/// How many bytes of small fields are gathered before they go to the channel's memory, where each
+/// copy has a cost of its own.
+const STAGE: usize = 256;
+
+/// Writes straight into a channel's memory. Dropping it writes the last of it.
+pub(super) struct Put<'r, 'a> {
+    room: &'r mut Reservation<'a>,
+    overflowed: &'r mut bool,
+    stage: [u8; STAGE],
+    staged: usize,
+}
+
+impl<'r, 'a> Put<'r, 'a> {
+    /// `overflowed` becomes true when something does not fit.
+    #[inline]
+    pub(super) fn new(room: &'r mut Reservation<'a>, overflowed: &'r mut bool) -> Self {
+        Self {
+            room,
+            overflowed,
+            stage: [0; STAGE],
+            staged: 0,
+        }
+    }
+}
+
+/// Puts what is staged, and then a part that is too long to be staged.
+#[cold]
+fn put(room: &mut Reservation<'_>, staged: &[u8], long: &[u8]) -> bool {
+    room.put(staged) && room.put(long)
+}
+
+impl Writer for Put<'_, '_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        let end = self.staged + bytes.len();
+        if let Some(stage) = self.stage.get_mut(self.staged..end) {
+            stage.copy_from_slice(bytes);
+            self.staged = end;
+            return Ok(());
+        }
+        let fitted = put(self.room, &self.stage[..self.staged], bytes);
+        self.staged = 0;
+        if fitted {
+            return Ok(());
+        }
+        *self.overflowed = true;
+        Err(bincode::error::EncodeError::UnexpectedEnd)
+    }
+}
+
+impl Drop for Put<'_, '_> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.room.put(&self.stage[..self.staged]) {
+            *self.overflowed = true;
+        }
     }
 }
