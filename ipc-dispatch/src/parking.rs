@@ -56,3 +56,78 @@ impl Parking {
                 .is_ok()
     }
 }
+
+#[cfg(all(test, loom))]
+mod tests {
+    use super::Parking;
+    use loom::sync::atomic::{AtomicUsize, Ordering};
+    use loom::sync::{Arc, Notify};
+    use loom::thread;
+
+    /// The queue is a counter that synchronises no more than the real one, and the notification
+    /// keeps one wake as an eventfd does.
+    struct Loop {
+        parking: Parking,
+        pushed: AtomicUsize,
+        wakes: AtomicUsize,
+        eventfd: Notify,
+    }
+
+    fn check(posters: usize, posts: usize) {
+        let mut builder = loom::model::Builder::new();
+        // Three switches at the worst moments; without a bound the search takes hours.
+        builder.preemption_bound = Some(3);
+        builder.check(move || {
+            let shared = Arc::new(Loop {
+                parking: Parking::new(),
+                pushed: AtomicUsize::new(0),
+                wakes: AtomicUsize::new(0),
+                eventfd: Notify::new(),
+            });
+            let threads: Vec<_> = (0..posters)
+                .map(|_| {
+                    let shared = Arc::clone(&shared);
+                    thread::spawn(move || {
+                        for _ in 0..posts {
+                            shared.pushed.fetch_add(1, Ordering::Release);
+                            if shared.parking.must_wake() {
+                                shared.wakes.fetch_add(1, Ordering::Relaxed);
+                                shared.eventfd.notify();
+                            }
+                        }
+                    })
+                })
+                .collect();
+            let mut seen = 0;
+            let mut sleeps = 0;
+            while seen < posters * posts {
+                shared.parking.unpark();
+                seen = shared.pushed.load(Ordering::Acquire);
+                if seen == posters * posts {
+                    break;
+                }
+                shared.parking.park();
+                // A post that this look misses must wake: loom finds a deadlock otherwise.
+                if shared.pushed.load(Ordering::Acquire) == seen {
+                    sleeps += 1;
+                    shared.eventfd.wait();
+                }
+            }
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            assert!(shared.wakes.load(Ordering::Relaxed) <= posters * posts);
+            assert!(sleeps <= posters * posts + 1);
+        });
+    }
+
+    #[test]
+    fn no_wake_up_is_lost_with_one_poster() {
+        check(1, 2);
+    }
+
+    #[test]
+    fn no_wake_up_is_lost_with_two_posters() {
+        check(2, 1);
+    }
+}

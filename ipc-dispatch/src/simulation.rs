@@ -160,6 +160,17 @@ impl Simulation {
         }
     }
 
+    /// What a source is ready for now, whether anybody waits for it or not.
+    pub fn readiness(&self, id: impl Into<SourceId>) -> Event {
+        let inner = self.0.borrow();
+        inner
+            .ready
+            .get(&id.into())
+            .copied()
+            .unwrap_or_default()
+            .event
+    }
+
     /// What the loop asks the system about a source.
     pub fn interest(&self, id: impl Into<SourceId>) -> Event {
         let id = id.into();

@@ -5,6 +5,7 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -219,6 +220,16 @@ impl<S: 'static> Selector<S> {
         Ok(registry.metrics.ran() - before)
     }
 
+    /// Calls `task` now, with what a handler gets: for setting up with functions that are written for
+    /// handlers.
+    pub fn with<T>(&mut self, state: &mut S, task: impl FnOnce(&mut Context<'_, S>) -> T) -> T {
+        self.registry.now = None;
+        task(&mut Context {
+            state,
+            registry: &mut self.registry,
+        })
+    }
+
     /// Makes the selector this process's own in a child that was forked without exec: the child gets
     /// an epoll and a waker of its own, under the numbers of the parent's, with all sources
     /// registered anew. Without this call the child must not touch the selector at all; what it
@@ -243,9 +254,13 @@ impl<S: 'static> Selector<S> {
             timeout = Some(Duration::ZERO);
             sleeps = false;
         }
+        // Without a poster or a signal nobody else could wake it: the only reference is ours.
+        let parks = sleeps && Arc::strong_count(&registry.shared) > 1;
         if sleeps {
             let shared = &registry.shared;
-            shared.parking.park();
+            if parks {
+                shared.parking.park();
+            }
             // The second look, without which a post between the first and the sleep would be lost.
             if !shared.is_empty() || shared.stop.load(Ordering::SeqCst) {
                 timeout = Some(Duration::ZERO);
@@ -276,7 +291,7 @@ impl<S: 'static> Selector<S> {
                 }
             })
         };
-        if sleeps {
+        if parks {
             registry.shared.parking.unpark();
         }
         registry.now = None;
