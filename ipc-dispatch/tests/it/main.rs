@@ -4,6 +4,7 @@
 mod cost;
 mod embedding;
 mod futures;
+mod messages;
 mod model;
 mod panics;
 mod posting;

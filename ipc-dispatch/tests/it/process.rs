@@ -1,14 +1,19 @@
 //! Signals and children, with real ones.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use ipc_dispatch::{Exit, Selector};
+use ipc_core::Inherit;
+use ipc_dispatch::{Context, Exit, Selector};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{SOON, within};
+use crate::support::{SOON, millis, pair, thread_time, within};
 
 #[test]
 #[expect(clippy::zombie_processes, reason = "the selector reaps them")]
@@ -62,5 +67,156 @@ fn a_signal_runs_its_handler_in_the_loop_while_it_sleeps() {
         thread.join().unwrap();
         assert!(selector.on_signal(9, |_| ()).is_err());
         assert!(selector.on_signal(1000, |_| ()).is_err());
+    });
+}
+
+#[test]
+#[expect(clippy::zombie_processes, reason = "the selector reaps them")]
+fn fifty_children_that_die_together_are_all_reaped_and_nobody_else_is() {
+    within(SOON, || {
+        let mut foreign = Command::new("true").spawn().unwrap();
+        let mut selector = Selector::<u32>::new().unwrap();
+        let mut inputs = Vec::new();
+        let mut pids = Vec::new();
+        for number in 0..50 {
+            let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+            inputs.push(child.stdin.take());
+            pids.push(child.id());
+            selector
+                .on_child(child.id(), move |status, ctx| {
+                    assert!(status.unwrap().success(), "child {number}");
+                    *ctx.state += 1;
+                })
+                .unwrap();
+        }
+        // They all end at once.
+        inputs.clear();
+        let mut count = 0;
+        assert_eq!(selector.run(&mut count).unwrap(), Exit::Idle);
+        assert_eq!(count, 50);
+        for pid in pids {
+            let gone = kill(Pid::from_raw(pid as i32), None);
+            assert_eq!(gone, Err(nix::errno::Errno::ESRCH), "no zombie is left");
+        }
+        assert!(foreign.wait().unwrap().success());
+    });
+}
+
+#[test]
+fn a_child_that_somebody_else_reaped_is_an_error() {
+    within(SOON, || {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let mut selector = Selector::<u32>::new().unwrap();
+        selector
+            .on_child(child.id(), |status, ctx| {
+                assert!(status.is_err());
+                *ctx.state += 1;
+            })
+            .unwrap();
+        assert!(child.wait().unwrap().success());
+        let mut count = 0;
+        assert_eq!(selector.run(&mut count).unwrap(), Exit::Idle);
+        assert_eq!(count, 1);
+        assert!(selector.on_child(u32::MAX, |_, _| ()).is_err());
+    });
+}
+
+#[test]
+fn a_child_that_holds_a_duplicate_does_not_make_the_loop_spin() {
+    within(SOON, || {
+        // The child has the same open socket under another number, so that the system would go on
+        // reporting it if it had been closed before it was taken off the list.
+        let (ours, mut theirs) = pair();
+        let mut child = Inherit::new()
+            .give(0, ours.try_clone().unwrap())
+            .spawn(Command::new("sleep").arg("30"))
+            .unwrap();
+        let mut selector = Selector::<u32>::new().unwrap();
+        let key = selector.add(ours);
+        selector
+            .on_readable(key, |_: &mut UnixStream, ctx: &mut Context<'_, u32>| {
+                *ctx.state += 1;
+            })
+            .unwrap();
+        theirs.write_all(b"never read").unwrap();
+        let mut count = 0;
+        selector.turn(&mut count, None).unwrap();
+        assert_eq!(count, 1);
+        assert!(selector.close(key));
+        selector.set_persistent(true);
+        let before = (selector.metrics(), thread_time());
+        selector.run_timeout(&mut count, millis(200)).unwrap();
+        assert!(selector.metrics().waits - before.0.waits < 5);
+        assert!(thread_time() - before.1 < millis(5));
+        assert_eq!((count, selector.metrics().stale), (1, 0));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    });
+}
+
+#[test]
+fn a_descriptor_that_was_exchanged_under_the_loop_is_purged() {
+    within(SOON, || {
+        let (ours, mut theirs) = pair();
+        let duplicate = ours.try_clone().unwrap();
+        let mut selector = Selector::<u32>::new().unwrap();
+        let key = selector.add(ours);
+        selector
+            .on_readable(
+                key,
+                |socket: &mut UnixStream, ctx: &mut Context<'_, u32>| {
+                    *ctx.state += 1;
+                    socket.read_exact(&mut [0]).is_ok()
+                },
+            )
+            .unwrap();
+        // Against the rules: the old socket lives on in `duplicate`, still registered.
+        let (fresh, mut peer) = pair();
+        *selector.get_mut(key).unwrap() = fresh;
+        theirs.write_all(b"x").unwrap();
+        let mut count = 0;
+        selector.run_timeout(&mut count, millis(50)).unwrap();
+        assert_eq!(count, 0, "the old socket is nobody's");
+        assert!(selector.metrics().waits < 20, "{:?}", selector.metrics());
+        peer.write_all(b"x").unwrap();
+        selector.run_timeout(&mut count, millis(50)).unwrap();
+        assert_eq!(count, 1, "the new one is waited for");
+        drop(duplicate);
+    });
+}
+
+#[test]
+fn a_storm_of_signals_does_not_delay_an_alarm_and_loses_none() {
+    within(SOON, || {
+        let mut selector = Selector::<u32>::new().unwrap();
+        let signal = Signal::SIGPROF;
+        selector
+            .on_signal(signal as i32, |ctx| *ctx.state += 1)
+            .unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let storm = std::thread::spawn(move || {
+            let mut sent = 0u32;
+            while !stopped.load(Ordering::Relaxed) {
+                kill(Pid::this(), signal).unwrap();
+                sent += 1;
+                std::thread::park_timeout(millis(1));
+            }
+            sent
+        });
+        let mut latest = Duration::ZERO;
+        let mut count = 0;
+        for _ in 0..5 {
+            let began = Instant::now();
+            selector.alarm(millis(50), |ctx| ctx.stop());
+            assert_eq!(selector.run(&mut count).unwrap(), Exit::Stopped);
+            latest = latest.max(began.elapsed());
+        }
+        stop.store(true, Ordering::Relaxed);
+        let sent = storm.join().unwrap();
+        selector.turn(&mut count, Some(Duration::ZERO)).unwrap();
+        assert!(count >= 1 && count <= sent, "{count} of {sent}");
+        // The machine may be busy with the other tests; a lost time-out would cost a whole period.
+        assert!(latest < millis(95), "{latest:?}");
     });
 }
