@@ -169,12 +169,16 @@ fn obey(ctx: &mut Context<'_, World>, act: Act) {
         }
         Act::Defer => {
             let number = task(ctx);
-            ctx.defer(move |ctx| drop(run(ctx, Ran::Task(number))));
+            ctx.defer(move |ctx| {
+                run(ctx, Ran::Task(number));
+            });
         }
         Act::Post => {
             let number = task(ctx);
             ctx.poster()
-                .post(move |ctx| drop(run(ctx, Ran::Task(number))))
+                .post(move |ctx| {
+                    run(ctx, Ran::Task(number));
+                })
                 .unwrap();
         }
         Act::Stop => ctx.stop(),
@@ -388,48 +392,53 @@ fn check(seed: u64) -> usize {
         selector.turn(&mut world, Some(Duration::ZERO)).unwrap();
         let begun = &world.log[..before.min(world.log.len())];
         assert_eq!(begun, reference.log, "seed {seed}, round {round}");
-        let expected = expected(&simulation, &world, &reference);
-        let again = std::mem::take(&mut reference.again);
-        let mut seen = Vec::new();
-        for step in simulation.take_trace() {
-            if let Step::Source(id, event) = step {
-                let which = world.sources.iter().position(|key| key.id() == id).unwrap();
-                seen.push(which);
-                let allowed = expected.get(&which).copied().unwrap_or_default();
-                let hot = again.get(&which).map_or(Event::NONE, |interests| {
-                    interests.iter().fold(Event::NONE, |sum, interest| {
-                        sum | if *interest == Interest::Read {
-                            Event::READ
-                        } else {
-                            Event::WRITE
-                        }
-                    })
-                });
-                assert!(
-                    (allowed | hot).contains(event),
-                    "seed {seed}, round {round}: {event:?}"
-                );
-                assert!(
-                    !reference.sources[which].gone,
-                    "seed {seed}: a closed source ran"
-                );
-                reference.source(which, event);
-            }
-        }
-        // Nobody who was ready and not closed meanwhile was left out.
-        for (which, event) in expected {
-            let there = seen.contains(&which) || reference.sources[which].gone;
-            assert!(
-                there || event.is_none(),
-                "seed {seed}, round {round}: {which} was left out"
-            );
-        }
+        follow(
+            &simulation,
+            &world,
+            &mut reference,
+            &format!("seed {seed}, round {round}"),
+        );
         assert_eq!(world.log, reference.log, "seed {seed}, round {round}");
         simulation.advance(Duration::from_millis(random.below(3)));
     }
     selector.stop();
     assert_eq!(selector.run(&mut world).unwrap(), Exit::Stopped);
     world.log.len()
+}
+
+/// The second part of a turn: the reference runs the sources that the loop ran, in its order, if that
+/// is one of the orders that are allowed.
+fn follow(simulation: &Simulation, world: &World, reference: &mut Reference, place: &str) {
+    let expected = expected(simulation, world, reference);
+    let again = std::mem::take(&mut reference.again);
+    let mut seen = Vec::new();
+    for step in simulation.take_trace() {
+        if let Step::Source(id, event) = step {
+            let which = world.sources.iter().position(|key| key.id() == id).unwrap();
+            seen.push(which);
+            let allowed = expected.get(&which).copied().unwrap_or_default();
+            let hot = again.get(&which).map_or(Event::NONE, |interests| {
+                interests.iter().fold(Event::NONE, |sum, interest| {
+                    sum | if *interest == Interest::Read {
+                        Event::READ
+                    } else {
+                        Event::WRITE
+                    }
+                })
+            });
+            assert!((allowed | hot).contains(event), "{place}: {event:?}");
+            assert!(
+                !reference.sources[which].gone,
+                "{place}: a closed source ran"
+            );
+            reference.source(which, event);
+        }
+    }
+    // Nobody who was ready and not closed meanwhile was left out.
+    for (which, event) in expected {
+        let there = seen.contains(&which) || reference.sources[which].gone;
+        assert!(there || event.is_none(), "{place}: {which} was left out");
+    }
 }
 
 /// What was ready when the loop asked, by the reference's book of who waits for what.
