@@ -14,6 +14,7 @@
 #![expect(clippy::print_stderr, reason = "usage errors go to the terminal")]
 
 mod drive;
+mod events;
 mod ipc;
 mod message;
 mod pool;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
                 .into_iter()
                 .chain(typed::list())
                 .chain(pool::list())
+                .chain(events::list())
             {
                 println!(
                     "{{\"group\":\"{group}\",\"peer\":\"{peer}\",\"case\":\"{case}\",\"size\":{size}}}"
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
             if ipc::cell(peer, case, size, ms)
                 || typed::cell(peer, case, size, ms)
                 || pool::cell(peer, case, ms)
+                || events::cell(peer, case, size, ms)
             {
                 ExitCode::SUCCESS
             } else {
