@@ -53,10 +53,36 @@
 //! }
 //! ```
 //!
-//! # Programs
+//! # Streams, programs, background tasks
 //!
-//! A [`Program`] is a function with a duct, `fn(Duct<Out, In>, A)`: a service in a process of its own
-//! that talks both ways until it returns.
+//! A streaming task, `fn(A, Yield<T>)`, gives many results: [`Queue::start_stream`]. A [`Program`] is a
+//! function with a duct, `fn(Duct<Out, In>, A)`: a service in a process of its own that talks both
+//! ways until it returns; [`Programs`] keeps many of them to a limit. A background task,
+//! `fn(A, Publisher<T>)`, outlives the process that started it, and keeps its results until a
+//! [`Reader`] has acknowledged them: [`start_persistent`].
+//!
+//! # What may happen to a task
+//!
+//! [`ExchangeOptions`] and [`TaskOptions`] say how often a lost task is tried again, how long it may
+//! run and wait, how it is cancelled, what replaces workers (a number of tasks, age, memory), and when
+//! failures stop everything. [`ExchangeOptions::capture`] gives each failed task what it wrote to
+//! standard output and error. A [`Journal`] lets a program that was killed go on where it was.
+//! [`Exchange::snapshot`] tells who runs what.
+//!
+//! # For those who know pprocess
+//!
+//! | there | here |
+//! |---|---|
+//! | `pmap`, `Map` | [`pmap`], [`Exchange::map`], [`Map::get`], [`Map::slice`] |
+//! | `Queue` | [`Exchange::queue`] |
+//! | `Exchange.start`, `manage` | [`Exchange::submit`], [`Exchange::manage`] |
+//! | `Exchange` with `store_data` | [`Queue::store`], [`Queue::finish`] |
+//! | channels: `add`, `active`, `busy`, `unfinished`, `remove`, `store`, `finish` | [`Programs`] |
+//! | `limit`, `reuse` | [`ExchangeOptions::limit`], [`ExchangeOptions::reuse`] |
+//! | `continuous` | [`Queue::start_stream`] |
+//! | `MakeParallel`, `MakeReusable` | not needed: a function is a task as it is |
+//! | `create` | a named function, or [`fork_inline`] |
+//! | `BackgroundQueue`, `PersistentQueue`, `connect` | [`start_persistent`], [`Reader`] |
 //!
 //! # What this crate does not do
 //!

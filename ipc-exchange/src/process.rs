@@ -235,29 +235,30 @@ impl Drop for Process {
     fn drop(&mut self) {
         // An error means that it has just ended.
         let _ = self.signal(Signal::SIGKILL);
-        let mut state = lock(&self.state);
-        if let State::Running {
-            child,
-            is_watched: false,
-        } = &mut *state
-            && let Ok(None) = child.try_wait()
-        {
-            reap(Arc::clone(&self.state));
+        // Also when a selector was to reap it, which may be gone before it does. If it is not, the
+        // one that comes second learns how the process ended from the one that came first.
+        if let State::Running { .. } = &*lock(&self.state) {
+            reap(self.pid, Arc::clone(&self.state));
         }
     }
 }
 
+type Killed = (u32, Arc<Mutex<State>>);
+
 /// Has a thread wait for a killed child, so that whoever dropped it need not.
-fn reap(state: Arc<Mutex<State>>) {
-    static REAPER: OnceLock<Option<mpsc::Sender<Arc<Mutex<State>>>>> = OnceLock::new();
+fn reap(pid: u32, state: Arc<Mutex<State>>) {
+    static REAPER: OnceLock<Option<mpsc::Sender<Killed>>> = OnceLock::new();
     let reaper = REAPER.get_or_init(|| {
-        let (killed, waiting) = mpsc::channel::<Arc<Mutex<State>>>();
+        let (killed, waiting) = mpsc::channel::<Killed>();
         let thread = thread::Builder::new().name("ipc-reaper".into());
         let spawned = thread.spawn(move || {
-            for state in waiting {
-                if let State::Running { child, .. } = &mut *lock(&state) {
-                    // An error means that somebody else has reaped it.
-                    let _ = child.wait();
+            for (pid, state) in waiting {
+                // Without the lock, which others want meanwhile. An error means that it was reaped.
+                let _ = await_end(group(pid));
+                let mut state = lock(&state);
+                if let State::Running { child, .. } = &mut *state {
+                    let exit = child.wait().map_or(Exit::Unknown, Exit::from);
+                    *state = State::Exited(exit);
                 }
             }
         });
@@ -265,7 +266,7 @@ fn reap(state: Arc<Mutex<State>>) {
     });
     if let Some(reaper) = reaper {
         // The receiver lives as long as the process.
-        let _ = reaper.send(state);
+        let _ = reaper.send((pid, state));
     }
 }
 

@@ -12,6 +12,7 @@ mod harness;
 mod journal;
 mod map;
 mod persistent;
+mod predecessor;
 mod program;
 mod recycling;
 mod tasks;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         program::TESTS,
         recycling::TESTS,
         journal::TESTS,
+        predecessor::TESTS,
         persistent::TESTS,
     ])
 }

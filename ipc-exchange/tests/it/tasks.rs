@@ -49,6 +49,9 @@ pub(crate) fn init() {
         traces,
         journaled,
         slow_square,
+        open_files,
+        random,
+        long_text,
     ]);
 }
 
@@ -328,4 +331,19 @@ pub(crate) fn slow_square(x: u64) -> u64 {
         std::hint::spin_loop();
     }
     x * x
+}
+
+/// How many descriptors this worker has open, after a while in which others are started.
+pub(crate) fn open_files(ms: u64) -> usize {
+    pause(ms);
+    ipc_core::descriptors().unwrap().len()
+}
+
+pub(crate) fn random(_: ()) -> u64 {
+    use std::hash::BuildHasher;
+    std::hash::RandomState::new().hash_one(0)
+}
+
+pub(crate) fn long_text(len: usize) -> String {
+    "x".repeat(len)
 }
