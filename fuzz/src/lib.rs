@@ -3,7 +3,11 @@
 //! A fuzz target calls one of them; `tests/it` replays the committed corpora through all.
 
 mod address;
+mod codecs;
 mod frames;
+mod scheduler;
 
 pub use address::address;
+pub use codecs::codecs;
 pub use frames::{foreign_frames, native_frames};
+pub use scheduler::scheduler;

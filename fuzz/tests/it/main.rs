@@ -37,3 +37,13 @@ fn native_frames() {
 fn foreign_frames() {
     replay("foreign_frames", fuzz::foreign_frames);
 }
+
+#[test]
+fn codecs() {
+    replay("codecs", fuzz::codecs);
+}
+
+#[test]
+fn scheduler() {
+    replay("scheduler", fuzz::scheduler);
+}
