@@ -138,7 +138,11 @@ fn descriptors() -> HashSet<String> {
         .collect()
 }
 
+/// Signals a process, which may just have ended by itself.
 pub(crate) fn kill(pid: u32, signal: nix::sys::signal::Signal) {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
-    nix::sys::signal::kill(pid, signal).unwrap();
+    match nix::sys::signal::kill(pid, signal) {
+        Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+        Err(errno) => panic!("{errno}"),
+    }
 }

@@ -125,7 +125,7 @@ fn b7_a_free_slot_is_used_at_once() {
     let exchange = Exchange::new(2).unwrap();
     let long = exchange.submit(tasks::pause, 60_000).unwrap();
     let short: u64 = exchange.map(tasks::square, 0..50).map(Result::unwrap).sum();
-    assert_eq!(short, (0..50).map(|x| x * x).sum());
+    assert_eq!(short, (0..50).map(|x| x * x).sum::<u64>());
     assert!(!long.is_done());
     exchange.shutdown();
     assert!(long.wait().is_err());
