@@ -1,4 +1,92 @@
 //! Supervised actors in processes, threads and on the loop, behind one trait.
+//!
+//! ```no_run
+//! use ipc_actors::{
+//!     Actor, ArbiterOptions, ArbiterThread, Commands, Context, Failure, Handler, Message, Spec, host,
+//! };
+//! use ipc_exchange::{init, registry};
+//! use serde::{Deserialize, Serialize};
+//!
+//! struct Counter(u64);
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Add(u64);
+//!
+//! impl Message for Add {
+//!     type Reply = u64;
+//!     const NAME: &'static str = "add";
+//! }
+//!
+//! impl Actor for Counter {
+//!     type Params = u64;
+//!     const NAME: &'static str = "counter";
+//!
+//!     fn commands(commands: &mut Commands<Self>) {
+//!         commands.on::<Add>();
+//!     }
+//!
+//!     fn init(from: u64, _: &mut Context<'_, Self>) -> Result<Self, Failure> {
+//!         Ok(Self(from))
+//!     }
+//! }
+//!
+//! impl Handler<Add> for Counter {
+//!     fn handle(&mut self, Add(by): Add, _: &mut Context<'_, Self>) -> u64 {
+//!         self.0 += by;
+//!         self.0
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     init(registry![host::<Counter>]); // the actor's process starts here, too
+//!     let thread = ArbiterThread::start(ArbiterOptions::default())?;
+//!     let counter = thread.arbiter().spawn(Spec::<Counter>::new(40).process()).wait()?;
+//!     counter.send(Add(1))?;
+//!     assert_eq!(counter.ask(Add(1)).wait()?, 42);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Concepts
+//!
+//! - An [`Actor`] is state that one message at a time may touch. A [`Spec`] says what it is made from,
+//!   where it runs ([`Placement`]) and how it is supervised. Its [`Proxy`] tells (`send`) and asks
+//!   (`ask`) it, and stays valid over restarts.
+//! - The arbiter is the root: [`ArbiterLoop`] on the caller's thread or [`ArbiterThread`] on its own,
+//!   and [`Arbiter`], the handle that spawns. Below it may stand supervisors ([`SupervisorSpec`]) and
+//!   pools ([`MonitorSpec`], [`Monitor`]).
+//! - Who is restarted when, in which order, and when it is given up: [`Supervisor`] and [`Pool`], state
+//!   machines without a clock that follow Erlang/OTP's rules and gunicorn's habits.
+//! - An [`Application`] is a pool with [`Settings`], signals, a [`Pidfile`] and an exit status.
+//! - Other programs reach actors where the arbiter [listens](Arbiter::listen), by [`RemoteArbiter`] or
+//!   a [`Reference`] that came in a message, with no more rights than were granted ([`Access`]).
+//!
+//! # What becomes of a message
+//!
+//! Messages of one sender arrive in order and at most once. An ask always ends: with the answer, or
+//! when the actor ends, with [`NotStarted`](AskError::NotStarted) (asking again does no harm) or
+//! [`Started`](AskError::Started) (its effects may have happened). Messages that wait in this process
+//! while their actor is restarted go to its next incarnation; those that had already left for a
+//! process that dies are lost with it, and asks among them are told so. A pool gives the messages of a
+//! worker that died to another.
+//!
+//! # What this crate does not do
+//!
+//! It does not touch descriptors, process ids or bytes: `ipc-exchange` starts processes and
+//! `ipc-marshal` frames messages. It is no async runtime ([`Deferred`] is a future, handlers are plain
+//! functions), no cluster, and runs no code that was not registered. A thread can be abandoned but not
+//! killed; only a process can.
+//!
+//! # Blocking and signals
+//!
+//! `send` and `ask` block while a mailbox is full and are woken by room or by the actor's end; on the
+//! thread that would have to make room they answer `Full` instead. [`Deferred::wait`] blocks until the
+//! result comes, which it always does. Nothing here installs a signal handler except
+//! [`ArbiterLoop::handle_signals`].
+//!
+//! # Platforms
+//!
+//! Linux and, without shared memory below it, other Unix systems.
 
 mod actor;
 mod application;
@@ -30,7 +118,7 @@ mod wire;
 pub use actor::{Actor, Failure, Handler};
 pub use application::{Application, ApplicationError, Running};
 pub use arbiter::{
-    Arbiter, ArbiterLoop, ArbiterOptions, ArbiterThread, PoolInfo, Spawning, SupervisorSpec,
+    Arbiter, ArbiterLoop, ArbiterOptions, ArbiterThread, Down, PoolInfo, Spawning, SupervisorSpec,
 };
 pub use command::{Access, Commands};
 pub use context::Context;

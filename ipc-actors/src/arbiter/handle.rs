@@ -24,7 +24,11 @@ pub(crate) struct Shared {
     pub(crate) poster: Poster<Tree>,
     pub(crate) home: Arc<LoopShared>,
     names: Mutex<HashMap<Arc<str>, Named>>,
+    groups: Mutex<Groups>,
 }
+
+/// The members of each group, in the order in which they joined.
+type Groups = HashMap<String, Vec<(ActorId, Box<dyn Erased>)>>;
 
 struct Named {
     id: ActorId,
@@ -50,6 +54,7 @@ impl Shared {
             poster,
             home,
             names: Mutex::new(HashMap::new()),
+            groups: Mutex::default(),
         }
     }
 
@@ -79,6 +84,10 @@ impl Shared {
         Ok(())
     }
 
+    fn groups(&self) -> MutexGuard<'_, Groups> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The actor of this name, for a remote caller.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<dyn Opened>> {
         let names = self.names();
@@ -91,6 +100,11 @@ impl Shared {
         if names.get(name).is_some_and(|named| named.id == id) {
             names.remove(name);
         }
+        drop(names);
+        self.groups().retain(|_, members| {
+            members.retain(|member| member.0 != id);
+            !members.is_empty()
+        });
     }
 }
 
@@ -152,6 +166,33 @@ impl Arbiter {
             .as_any()
             .downcast_ref::<Proxy<A>>()
             .cloned()
+    }
+
+    /// Makes an actor a member of a group, once. It leaves when it is gone for good.
+    pub fn join<A: Actor>(&self, group: &str, proxy: &Proxy<A>) {
+        let mut groups = self.shared.groups();
+        let members = groups.entry(group.to_owned()).or_default();
+        if !members.iter().any(|member| member.0 == proxy.id()) {
+            members.push((proxy.id(), Box::new(proxy.clone())));
+        }
+    }
+
+    /// Ends an actor's membership.
+    pub fn leave(&self, group: &str, id: ActorId) {
+        let mut groups = self.shared.groups();
+        if let Some(members) = groups.get_mut(group) {
+            members.retain(|member| member.0 != id);
+        }
+    }
+
+    /// The members of a group that are of this type, in the order in which they joined.
+    #[must_use]
+    pub fn members<A: Actor>(&self, group: &str) -> Vec<Proxy<A>> {
+        let groups = self.shared.groups();
+        let members = groups.get(group).into_iter().flatten();
+        members
+            .filter_map(|member| member.1.as_any().downcast_ref().cloned())
+            .collect()
     }
 
     /// The names of all actors, sorted.

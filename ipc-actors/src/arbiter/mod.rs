@@ -8,6 +8,7 @@ mod root;
 mod signals;
 mod slot;
 mod tree;
+mod watch;
 
 pub use handle::{Arbiter, Spawning};
 pub use node::SupervisorSpec;
@@ -16,3 +17,4 @@ pub use pool::PoolInfo;
 pub use root::{ArbiterLoop, ArbiterOptions, ArbiterThread};
 pub(crate) use slot::{AnySlot, Seed};
 pub(crate) use tree::{NodeId, Tree};
+pub use watch::Down;

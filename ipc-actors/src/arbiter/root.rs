@@ -92,14 +92,10 @@ impl ArbiterLoop {
     ///
     /// As [`run`](ArbiterLoop::run).
     pub fn turn(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let more = self.run_ready();
+        let more = self.run_ready()?;
         let timeout = if more { Some(Duration::ZERO) } else { timeout };
         if self.tree.ended().is_none() {
-            let home = &self.arbiter.shared.home;
-            home.set_turning(true);
-            let turned = self.selector.turn(&mut self.tree, timeout);
-            home.set_turning(false);
-            turned?;
+            self.turn_selector(timeout)?;
         }
         Ok(())
     }
@@ -112,7 +108,7 @@ impl ArbiterLoop {
     pub fn wait<T, E>(&mut self, mut deferred: Deferred<T, E>) -> io::Result<Result<T, E>> {
         let waker = Waker::from(Arc::clone(&self.arbiter.shared.home));
         loop {
-            while !deferred.is_ready() && self.run_ready() {}
+            while !deferred.is_ready() && self.run_ready()? {}
             // Leaves the waker behind, so that another thread's answer ends the sleep.
             let polled =
                 std::pin::Pin::new(&mut deferred).poll(&mut TaskContext::from_waker(&waker));
@@ -123,12 +119,28 @@ impl ArbiterLoop {
         }
     }
 
-    fn run_ready(&mut self) -> bool {
+    /// Lets actors on the loop handle their mail. What was asked of the arbiter before that mail was
+    /// sent is done first, so that a watch is there when the message that it waits for kills.
+    fn run_ready(&mut self) -> io::Result<bool> {
+        if !self.tree.take_ready() {
+            return Ok(false);
+        }
+        if !self.arbiter.shared.poster.is_empty() {
+            self.turn_selector(Some(Duration::ZERO))?;
+        }
         let Self { selector, tree, .. } = self;
-        Tree::run_ready(&mut Context {
+        Ok(Tree::run_ready(&mut Context {
             state: tree,
             registry: &mut *selector,
-        })
+        }))
+    }
+
+    fn turn_selector(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let home = &self.arbiter.shared.home;
+        home.set_turning(true);
+        let turned = self.selector.turn(&mut self.tree, timeout);
+        home.set_turning(false);
+        turned.map(drop)
     }
 }
 

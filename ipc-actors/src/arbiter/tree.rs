@@ -11,6 +11,7 @@ use super::node::Node;
 use super::pool::PoolNode;
 use super::process::Process;
 use super::slot::{AnySlot, Health};
+use super::watch::{Down, DownResolver};
 use crate::cell::Turn;
 use crate::deferred::Resolver;
 use crate::id::IdMap;
@@ -61,8 +62,11 @@ pub(super) struct Entry {
     last: Option<ExitReason>,
     /// Why its first start failed.
     pub(super) rejected: Option<ExitReason>,
-    /// Those who wait for its end.
+    /// Those who wait for it to be gone for good.
     gone: Vec<GoneResolver>,
+    pub(super) watchers: Vec<DownResolver>,
+    /// Whose present incarnation ends with its own.
+    pub(super) links: Vec<ActorId>,
 }
 
 /// The state of the arbiter's loop.
@@ -119,19 +123,18 @@ impl Tree {
         if let Owner::Nobody = owner {
             self.free += 1;
         }
-        let (last, rejected, gone) = (None, None, Vec::new());
         let id = slot.id();
-        self.actors.insert(
-            id,
-            Entry {
-                owner,
-                slot,
-                is_up: false,
-                last,
-                rejected,
-                gone,
-            },
-        );
+        let entry = Entry {
+            owner,
+            slot,
+            is_up: false,
+            last: None,
+            rejected: None,
+            gone: Vec::new(),
+            watchers: Vec::new(),
+            links: Vec::new(),
+        };
+        self.actors.insert(id, entry);
     }
 
     /// Spawns an actor under the root.
@@ -317,6 +320,7 @@ impl Tree {
                 let was_up = std::mem::take(&mut entry.is_up);
                 entry.slot.ended();
                 entry.last = Some(reason.clone());
+                Self::tell_of_end(ctx, id, incarnation, &reason);
                 match owner {
                     Owner::Child(node, key) => {
                         Self::feed(ctx, node, Event::Exited(key, reason));
@@ -324,7 +328,7 @@ impl Tree {
                     }
                     Owner::Pool(pool, key) => Self::worker_gone(ctx, pool, key, id, reason),
                     Owner::Nobody => {
-                        if !was_up {
+                        if !was_up && let Some(entry) = ctx.state.actors.get_mut(&id) {
                             entry.rejected = Some(reason);
                         }
                         ctx.state.remove_actor(id);
@@ -347,6 +351,16 @@ impl Tree {
             }
         }
         entry.slot.close();
+        for watcher in entry.watchers {
+            // Nobody told of an end: it never came up again.
+            let reason = entry.last.clone().unwrap_or(ExitReason::Shutdown);
+            let incarnation = entry.slot.incarnation();
+            watcher.resolve(Ok(Down {
+                id,
+                incarnation,
+                reason,
+            }));
+        }
         let error = entry
             .rejected
             .map_or(SpawnError::Disconnected, SpawnError::Start);
@@ -423,11 +437,16 @@ impl Tree {
         }
     }
 
-    /// Gives every actor on the loop that has mail a turn. Answers whether there is more to do.
+    /// Notes which actors on the loop have mail. Answers whether any has.
+    pub(super) fn take_ready(&mut self) -> bool {
+        self.shared.home.take(&mut self.ready);
+        !self.ready.is_empty()
+    }
+
+    /// Gives those that were noted a turn each. Answers whether there is more to do.
     pub(super) fn run_ready(ctx: &mut Context<'_, Self>) -> bool {
         let mut ready = std::mem::take(&mut ctx.state.ready);
-        ctx.state.shared.home.take(&mut ready);
-        for &id in &ready {
+        for id in ready.drain(..) {
             let Some(entry) = ctx.state.actors.get_mut(&id) else {
                 continue;
             };

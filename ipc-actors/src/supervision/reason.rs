@@ -41,6 +41,8 @@ pub enum ExitReason {
     },
     /// The connection to it was lost.
     LinkLost,
+    /// There is no such actor: OTP's `noproc`.
+    NoSuchActor,
     /// An actor linked to it ended with the reason inside.
     Linked(Box<ExitReason>),
 }
@@ -75,6 +77,7 @@ impl fmt::Display for ExitReason {
                 }
             }
             Self::LinkLost => f.write_str("connection lost"),
+            Self::NoSuchActor => f.write_str("no such actor"),
             Self::Linked(reason) => write!(f, "a linked actor ended: {reason}"),
         }
     }

@@ -11,3 +11,4 @@ mod settings;
 mod supervision;
 mod support;
 mod trees;
+mod watching;
