@@ -10,6 +10,9 @@ use ipc_core::{AnyChannel, Channel, Deadline, Inbound, Outbound};
 use crate::support::poll;
 use crate::transfer::every_kind;
 
+/// What a very busy machine adds to a deadline.
+const TOLERANCE: Duration = Duration::from_secs(5);
+
 /// The most that a test sends.
 const STREAM_LEN: usize = 64 << 20;
 
@@ -167,10 +170,7 @@ fn a_deadline_is_met_within_its_tolerance() {
             assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
             let took = start.elapsed();
             assert!(took >= limit, "{took:?} is less than {limit:?}");
-            assert!(
-                took < limit + Duration::from_millis(500),
-                "{took:?} for {limit:?}"
-            );
+            assert!(took < limit + TOLERANCE, "{took:?} for {limit:?}");
         }
     });
 }

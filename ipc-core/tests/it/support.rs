@@ -26,7 +26,7 @@ pub(crate) fn within<T: Send + 'static>(
 }
 
 /// Long enough for anything that does not hang.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(240);
 
 /// Waits for one event of `flags` on `fd`.
 #[track_caller]

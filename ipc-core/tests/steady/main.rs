@@ -6,9 +6,10 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::io::{ErrorKind, IoSlice, Read, Write};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use ipc_core::{
@@ -79,41 +80,45 @@ fn messages_to_a_running_peer_cost_no_system_call() {
     let _alone = alone();
     // Spinning sides, so that both run whenever the system lets them.
     let (mut a, mut b) = RingOptions::new().wait(Wait::Spin).pair().unwrap();
+    let other_is_lucky = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&other_is_lucky);
     let echo = thread::spawn(move || {
-        let (mut buf, mut luckiest) = ([0; 64], u64::MAX);
+        let mut buf = [0; 64];
         loop {
             let before = system_calls(&mut b);
             for _ in 0..BATCH_LEN {
                 if b.read_exact(&mut buf).is_err() {
-                    return luckiest;
+                    return;
                 }
                 b.write_all(&buf).unwrap();
             }
-            luckiest = luckiest.min(system_calls(&mut b) - before);
+            if system_calls(&mut b) == before {
+                told.store(true, Ordering::Relaxed);
+            }
         }
     });
-    let mut luckiest = u64::MAX;
     // On a busy machine either side may be taken off its processor, so not every batch is lucky.
-    for _ in 0..2000 {
+    let give_up = Instant::now() + Duration::from_secs(60);
+    let mut is_lucky = false;
+    while !is_lucky || !other_is_lucky.load(Ordering::Relaxed) {
+        assert!(
+            Instant::now() < give_up,
+            "no batch of either side was without system calls"
+        );
         let before = system_calls(&mut a);
         let mut buf = [1; 64];
         for _ in 0..BATCH_LEN {
             a.write_all(&buf).unwrap();
             a.read_exact(&mut buf).unwrap();
         }
-        luckiest = luckiest.min(system_calls(&mut a) - before);
+        is_lucky |= system_calls(&mut a) == before;
     }
     drop(a);
-    let other = echo.join().unwrap();
-    assert_eq!(
-        (luckiest, other),
-        (0, 0),
-        "system calls in the luckiest batch of each side"
-    );
+    echo.join().unwrap();
 }
 
 /// Round trips in a row that are looked at together.
-const BATCH_LEN: usize = 200;
+const BATCH_LEN: usize = 50;
 
 fn system_calls(ring: &mut Ring) -> u64 {
     ring.reader().stats().system_calls + ring.writer().stats().system_calls
