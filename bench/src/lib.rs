@@ -3,3 +3,4 @@
 pub mod events;
 pub mod gate;
 pub mod hot;
+pub mod report;
