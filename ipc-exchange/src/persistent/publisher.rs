@@ -13,7 +13,7 @@ use ipc_core::{AnyChannel, Channel, Port};
 use ipc_marshal::{Duct, Receiver};
 use serde::Serialize;
 
-use super::{FromReader, ToReader};
+use super::message::{FromReader, ToReader};
 use crate::codec::encode;
 use crate::outcome::{lock, wait};
 use crate::wire::{PROTOCOL, Payload};

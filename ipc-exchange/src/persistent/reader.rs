@@ -8,7 +8,7 @@ use ipc_core::{Address, AnyChannel};
 use ipc_marshal::{Duct, RecvError};
 use serde::de::DeserializeOwned;
 
-use super::{FromReader, ToReader};
+use super::message::{FromReader, ToReader};
 use crate::codec::decode;
 use crate::wire::PROTOCOL;
 

