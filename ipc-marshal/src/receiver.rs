@@ -79,7 +79,7 @@ impl<Rx, C, R: Inbound> Receiver<Rx, C, R> {
     }
 
     /// Whether there may be something to receive, where that can be told without a system call
-    /// (rings); see [`Inbound::poll_inbound`](ipc_core::Inbound::poll_inbound).
+    /// (rings); see [`ipc_core::Inbound::poll_inbound`].
     #[inline]
     pub fn poll_inbound(&mut self) -> Option<bool> {
         self.inbox.look(&mut self.channel)
