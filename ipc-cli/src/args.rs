@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::commands::bench::BenchArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::duct::DuctArgs;
@@ -28,6 +29,7 @@ pub(crate) enum Command {
     Smoke(SmokeArgs),
     Map(MapArgs),
     Duct(DuctArgs),
+    Bench(BenchArgs),
     Doctor(DoctorArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),

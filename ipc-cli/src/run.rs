@@ -7,7 +7,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::args::{Args, Command};
-use crate::commands::{completions, doctor, duct, man, map, peer, smoke};
+use crate::commands::{bench, completions, doctor, duct, man, map, peer, smoke};
 use crate::output::complain;
 
 /// How a command that could be carried out ended.
@@ -37,6 +37,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Smoke(args) => smoke::run(&args),
         Command::Map(args) => map::run(&args),
         Command::Duct(args) => duct::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

@@ -59,6 +59,7 @@ fn every_subcommand_has_an_example() {
 
 #[test]
 fn help_is_as_it_was() {
+    check_snapshot("bench", &["bench", "--help"]);
     check_snapshot("duct", &["duct", "--help"]);
     check_snapshot("duct-listen", &["duct", "listen", "--help"]);
     check_snapshot("duct-connect", &["duct", "connect", "--help"]);

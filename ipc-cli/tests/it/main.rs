@@ -5,6 +5,7 @@
     reason = "a test fails by panicking, and says why it skips something"
 )]
 
+mod bench;
 mod command_line;
 mod doctor;
 mod duct;
