@@ -236,7 +236,8 @@ impl<C: Source, S: 'static> Entry<C, S> {
             told.mask = Event::NONE;
             driver.lose();
         }
-        if told.mask == mask && !driver.must_rearm() {
+        let rearm = driver.must_rearm() && self.trigger == Trigger::Level;
+        if told.mask == mask && !rearm {
             return Ok(());
         }
         let token = Token { id, side };

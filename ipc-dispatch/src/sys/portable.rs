@@ -104,6 +104,9 @@ impl Poller {
             if event.is_writable() || event.is_write_closed() {
                 ready |= Event::WRITE;
             }
+            if event.is_read_closed() && event.is_write_closed() {
+                ready |= Event::HANGUP;
+            }
             if event.is_error() {
                 ready |= Event::ERROR;
             }

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "what helps a test is a test")]
 
 mod cost;
+// What only Linux has.
+#[cfg(not(ipc_portable))]
 mod embedding;
 mod futures;
 mod messages;
@@ -11,6 +13,7 @@ mod posting;
 mod process;
 mod pyre;
 mod reentrancy;
+#[cfg(not(ipc_portable))]
 mod rings;
 mod scheduler;
 mod selector;

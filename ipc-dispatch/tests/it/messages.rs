@@ -1,7 +1,7 @@
 //! Messages through loops: none lost, and never a wait for the rest of one.
 
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipc_core::{AnyChannel, Socket};
 use ipc_dispatch::{Context, Exit, Selector};
@@ -73,15 +73,14 @@ fn a_peer_that_dribbles_does_not_hold_up_the_loop() {
                 },
             )
             .unwrap();
-        // A clock that must not stand still for longer than the machine itself does.
+        // A clock that must not stand still.
         let tick = selector.every(millis(1), |ctx| ctx.state.1 += 1);
         selector.set_background_alarm(tick, true);
-        let began = Instant::now();
         let mut state = (Vec::new(), 0);
         assert_eq!(selector.run(&mut state).unwrap(), Exit::Idle);
         assert_eq!(state.0, ["all of it"]);
-        let expected = began.elapsed().as_millis() as u32 / 4;
-        assert!(state.1 > expected, "{} ticks", state.1);
+        // A loop that waited for the rest of a message would have ticked once or twice.
+        assert!(state.1 >= 6, "{} ticks", state.1);
         dribble.join().unwrap();
     });
 }

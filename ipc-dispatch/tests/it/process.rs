@@ -154,6 +154,7 @@ fn a_child_that_holds_a_duplicate_does_not_make_the_loop_spin() {
     });
 }
 
+#[cfg(not(ipc_portable))]
 #[test]
 fn a_descriptor_that_was_exchanged_under_the_loop_is_purged() {
     within(SOON, || {
@@ -204,19 +205,23 @@ fn a_storm_of_signals_does_not_delay_an_alarm_and_loses_none() {
             }
             sent
         });
-        let mut latest = Duration::ZERO;
+        let mut quickest = Duration::MAX;
         let mut count = 0;
         for _ in 0..5 {
             let began = Instant::now();
             selector.alarm(millis(50), |ctx| ctx.stop());
             assert_eq!(selector.run(&mut count).unwrap(), Exit::Stopped);
-            latest = latest.max(began.elapsed());
+            quickest = quickest.min(began.elapsed());
         }
         stop.store(true, Ordering::Relaxed);
         let sent = storm.join().unwrap();
         selector.turn(&mut count, Some(Duration::ZERO)).unwrap();
         assert!(count >= 1 && count <= sent, "{count} of {sent}");
-        // The machine may be busy with the other tests; a lost time-out would cost a whole period.
-        assert!(latest < millis(95), "{latest:?}");
+        // The quickest, for the machine may be busy with other tests; a time-out that began again with
+        // every signal would delay all of them.
+        assert!(
+            quickest >= millis(50) && quickest < millis(60),
+            "{quickest:?}"
+        );
     });
 }

@@ -70,14 +70,14 @@ fn an_idle_client_is_closed_and_a_busy_one_is_not() {
         let port = port();
         let address = port.address().clone();
         let mut selector = Selector::<u32>::new().unwrap();
-        let options = ServerOptions::new().idle_timeout(millis(60));
+        let options = ServerOptions::new().idle_timeout(millis(400));
         let _server = echo(&mut selector, port, options);
         let poster = selector.poster();
         let clients = std::thread::spawn(move || {
             let mut idle = AnyChannel::connect(&address).unwrap();
             let mut busy = AnyChannel::connect(&address).unwrap();
             let began = Instant::now();
-            while began.elapsed() < millis(300) {
+            while began.elapsed() < millis(1000) {
                 ask(&mut busy, b"x\n").unwrap();
                 std::thread::park_timeout(millis(5));
             }
