@@ -221,9 +221,12 @@ impl Lane {
         self.stats.wakes += 1;
         self.stats.system_calls += 1;
         if state == FUTEX {
-            self.memory
-                .wake_stamp()
-                .store(sys::monotonic_ns(), Ordering::Relaxed);
+            // For the sleeper's budget. A side that never spins has a peer that is usually alike.
+            if self.wait == Wait::Adaptive {
+                self.memory
+                    .wake_stamp()
+                    .store(sys::monotonic_ns(), Ordering::Relaxed);
+            }
             sys::futex_wake(self.peer_state());
         } else {
             self.ring_bell();
@@ -426,7 +429,7 @@ impl Lane {
         let woken = self.own_state().load(Ordering::Relaxed) == WOKEN;
         self.set_state(self.awake());
         if woken && self.wait == Wait::Adaptive {
-            let stamp = self.memory.wake_stamp().load(Ordering::Relaxed);
+            let stamp = self.memory.wake_stamp().swap(0, Ordering::Relaxed);
             if stamp != 0 {
                 let took = sys::monotonic_ns().saturating_sub(stamp);
                 self.budget.measured(Duration::from_nanos(took));
