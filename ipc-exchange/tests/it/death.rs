@@ -130,12 +130,16 @@ fn a_poisonous_task_is_given_up() {
 }
 
 fn a_killed_worker_is_replaced_at_once() {
+    let folder = tempfile::tempdir().unwrap();
     let exchange = Exchange::new(1).unwrap();
-    for _ in 0..10 {
-        let busy = exchange.submit(tasks::pause, 10_000).unwrap();
+    for round in 0..10 {
+        let path = folder.path().join(round.to_string());
+        let busy = exchange.submit(tasks::spin, Some(path.clone())).unwrap();
         let next = exchange.submit(tasks::square, 3).unwrap();
-        let busy = busy.wait_timeout(Duration::from_millis(20)).unwrap_err();
-        let pid = exchange.workers()[0];
+        // Only a task that has begun is lost with its worker.
+        let pid = || fs::read_to_string(&path).ok()?.parse::<u32>().ok();
+        assert!(eventually(|| pid().is_some()));
+        let pid = pid().unwrap();
         let killed = Instant::now();
         kill(pid, Signal::SIGKILL);
         let error = busy.wait().unwrap_err();
@@ -143,8 +147,9 @@ fn a_killed_worker_is_replaced_at_once() {
         assert_eq!(error.report().pid, Some(pid));
         assert_eq!(next.wait().unwrap(), 9);
         let replaced = killed.elapsed();
-        assert!(told < Duration::from_millis(100), "{told:?}");
-        assert!(replaced < Duration::from_millis(500), "{replaced:?}");
+        // Far more than it takes on a machine with nothing else to do.
+        assert!(told < Duration::from_millis(500), "{told:?}");
+        assert!(replaced < Duration::from_secs(2), "{replaced:?}");
     }
     exchange.finish();
 }
