@@ -358,6 +358,9 @@ impl Lane {
             if deadline.is_expired() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
+            // The peer may be waiting for this very processor.
+            self.stats.system_calls += 1;
+            std::thread::yield_now();
         }
         Ok(())
     }
@@ -396,8 +399,9 @@ impl Lane {
                 Err(error) if error.kind() != io::ErrorKind::TimedOut => return Err(error),
                 _ => {}
             }
+            let mut bells = 0;
             if sleeps_on_word == 0 {
-                self.drain()?;
+                bells = self.drain()?;
                 if ready(&self.memory) || self.peer_gone() {
                     return Ok(());
                 }
@@ -405,7 +409,7 @@ impl Lane {
             if deadline.is_expired() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            self.idle_wake()?;
+            self.idle_wakes(bells.max(1))?;
         }
     }
 
@@ -437,8 +441,11 @@ impl Lane {
         }
     }
 
-    fn idle_wake(&mut self) -> io::Result<()> {
-        self.idle_wakes += 1;
+    /// Counts wakes that brought nothing. A peer rings once for each sleep that this side announced, so
+    /// that every packet counts as one: a flood is told from bad luck by its size, not by its speed.
+    fn idle_wakes(&mut self, count: usize) -> io::Result<()> {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.idle_wakes = self.idle_wakes.saturating_add(count);
         if self.idle_wakes > IDLE_WAKES_MAX {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -454,9 +461,8 @@ impl Lane {
             return Ok(Readiness::Ready);
         }
         // Takes the packets that would wake the loop again for nothing, and looks at the lifeline.
-        if self.drain()? > 0 {
-            self.idle_wake()?;
-        }
+        let bells = self.drain()?;
+        self.idle_wakes(bells)?;
         self.stats.parks += 1;
         self.before_sleep(BELL);
         self.armed = true;
