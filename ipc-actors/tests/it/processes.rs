@@ -272,3 +272,66 @@ fn nothing_is_left_behind() {
         assert_eq!(zombies(), BTreeSet::new());
     });
 }
+
+/// Set in the process that [`many_lives_leak_nothing`] starts, so that no other test's descriptors
+/// are counted.
+const ALONE: &str = "IPC_ACTORS_TEST_ALONE";
+
+#[test]
+fn many_lives_leak_nothing() {
+    within(3 * LIMIT, || {
+        if std::env::var_os(ALONE).is_none() {
+            let alone = std::process::Command::new(std::env::current_exe().expect("a path"))
+                .args([
+                    "processes::many_lives_leak_nothing",
+                    "--exact",
+                    "--nocapture",
+                ])
+                .env(ALONE, "1")
+                .output()
+                .expect("a run");
+            let told = String::from_utf8_lossy(&alone.stderr);
+            assert!(alone.status.success(), "{told}");
+            return;
+        }
+        set_up();
+        let count = || {
+            fs::read_dir("/proc/self/fd")
+                .expect("a process table")
+                .count()
+        };
+        let threads = || {
+            fs::read_dir("/proc/self/task")
+                .expect("a process table")
+                .count()
+        };
+        let (before, beside) = (count(), threads());
+        let options = ArbiterOptions::default();
+        let thread = ArbiterThread::start(options).unwrap();
+        let arbiter = thread.arbiter();
+        let mut during = 0;
+        for round in 0..100 {
+            let counter = spawn(&arbiter, counter().restart(ipc_actors::Restart::Temporary));
+            let pid = pid(&counter);
+            if round % 2 == 0 {
+                signal(pid, "KILL");
+                let watch = arbiter.watch(counter.id());
+                watch.wait_timeout(LIMIT).expect("in time").expect("an end");
+            } else {
+                arbiter.stop_actor(counter.id()).wait().unwrap();
+            }
+            assert!(!is_alive(pid));
+            match round {
+                10 => during = count(),
+                // What each life had is given back when it ends.
+                99 => eventually(|| count() <= during),
+                _ => {}
+            }
+        }
+        thread.finish().unwrap();
+        // The handle keeps what wakes the loop.
+        drop(arbiter);
+        eventually(|| count() <= before && threads() <= beside);
+        assert_eq!(zombies(), BTreeSet::new());
+    });
+}
