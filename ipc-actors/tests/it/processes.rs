@@ -269,7 +269,12 @@ fn nothing_is_left_behind() {
                 assert!(!is_alive(pid), "round {round}");
             }
         }
-        assert_eq!(zombies(), BTreeSet::new());
+        // Those of tests beside this one are there for a moment; one that is left would stay.
+        let mut left = zombies();
+        eventually(|| {
+            left = &left & &zombies();
+            left.is_empty()
+        });
     });
 }
 
