@@ -25,5 +25,5 @@ pub(crate) fn within<T: Send + 'static>(
     }
 }
 
-/// Long for anything that happens on one machine without being told to wait.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+/// Long for anything that happens on one machine, however busy, without being told to wait.
+pub(crate) const SOON: Duration = Duration::from_secs(300);
