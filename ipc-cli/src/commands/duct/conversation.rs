@@ -14,7 +14,7 @@ use ipc_marshal::{
 };
 use serde_json::Value;
 
-use super::lines::Faults;
+use super::lines::{Faults, Lines};
 use super::payload;
 use crate::output::Output;
 
@@ -36,7 +36,7 @@ pub(super) struct Terms {
     pub(super) key: Option<AuthKey>,
     pub(super) faults: Faults,
     /// What is sent; with `None`, everything is sent back.
-    pub(super) values: Option<Channel<Value>>,
+    pub(super) values: Option<Lines>,
     /// A value whose peer was gone when its turn came: it is for the next.
     pub(super) unsent: Mutex<Option<Value>>,
     /// Set when standard output cannot be written to, which ends everything.
@@ -63,7 +63,7 @@ impl Terms {
         }
         match &self.values {
             None => self.echo(duct),
-            Some(values) => self.exchange(duct, values),
+            Some(lines) => self.exchange(duct, lines),
         }
     }
 
@@ -83,13 +83,13 @@ impl Terms {
     }
 
     /// Sends on one thread and receives on this one, so that neither waits for the other.
-    fn exchange(&self, duct: Duct<(), (), AnyCodec>, values: &Channel<Value>) -> Result<()> {
+    fn exchange(&self, duct: Duct<(), (), AnyCodec>, lines: &Lines) -> Result<()> {
         let (sender, receiver) = duct.split().context("cannot split the duct")?;
         let (told, over) = crossbeam_channel::bounded(0);
         let broken = AtomicBool::new(false);
         thread::scope(|scope| {
             let broken = &broken;
-            let sending = scope.spawn(move || self.send_values(sender, values, &over, broken));
+            let sending = scope.spawn(move || self.send_values(sender, lines, &over, broken));
             let received = self.print_all(receiver);
             // Relaxed: the other thread acts on it soon enough.
             broken.store(received.is_err(), Ordering::Relaxed);
@@ -138,7 +138,7 @@ impl Terms {
     fn send_values(
         &self,
         sender: Sender<(), AnyCodec>,
-        values: &Channel<Value>,
+        lines: &Lines,
         over: &Channel<()>,
         broken: &AtomicBool,
     ) -> Result<()> {
@@ -147,7 +147,7 @@ impl Terms {
         while !broken.load(Ordering::Relaxed) {
             let value = match next.take() {
                 Some(value) => value,
-                None => match next_value(values, over) {
+                None => match next_value(lines, over) {
                     Some(value) => value,
                     None => break,
                 },
@@ -192,12 +192,12 @@ fn flush(sender: &Sender<(), AnyCodec>, broken: &AtomicBool) -> Result<()> {
 }
 
 /// The next value to send, until there are no more or the peer seems to be gone.
-fn next_value(values: &Channel<Value>, over: &Channel<()>) -> Option<Value> {
+fn next_value(lines: &Lines, over: &Channel<()>) -> Option<Value> {
     select! {
-        recv(values) -> value => return value.ok(),
+        recv(lines.values) -> value => return value.ok(),
         recv(over) -> _ => {}
     }
-    values.recv_timeout(GRACE).ok()
+    lines.next_within(GRACE)
 }
 
 /// What was received, or nothing when the peer has closed its end.

@@ -4,9 +4,10 @@ use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use ipc_marshal::PAYLOAD_LEN_MAX;
 use serde_json::Value;
 
@@ -35,30 +36,62 @@ impl Faults {
     }
 }
 
+/// What standard input holds, value by value.
+#[derive(Clone, Debug)]
+pub(super) struct Lines {
+    pub(super) values: Receiver<Value>,
+    /// Set while a line has begun to come and its value was not passed on.
+    is_coming: Arc<AtomicBool>,
+}
+
+impl Lines {
+    /// The next value; nothing when there are no more, or standard input was silent for `grace`. A
+    /// long line takes as long as it takes.
+    pub(super) fn next_within(&self, grace: Duration) -> Option<Value> {
+        loop {
+            // Acquire: a value that was passed on before the flag fell is in the channel by now.
+            let was_coming = self.is_coming.load(Ordering::Acquire);
+            match self.values.recv_timeout(grace) {
+                Ok(value) => return Some(value),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout)
+                    if was_coming || self.is_coming.load(Ordering::Acquire) => {}
+                Err(RecvTimeoutError::Timeout) => return None,
+            }
+        }
+    }
+}
+
 /// Reads standard input on a thread of its own; the channel ends where it does. Blank lines are
 /// skipped, and lines that are no JSON reported.
 ///
 /// # Errors
 ///
 /// When there can be no more threads.
-pub(super) fn read(faults: Faults) -> Result<Receiver<Value>> {
+pub(super) fn read(faults: Faults) -> Result<Lines> {
     let (sender, values) = crossbeam_channel::bounded(WAITING_MAX);
+    let is_coming = Arc::new(AtomicBool::new(false));
+    let reading = Arc::clone(&is_coming);
     thread::Builder::new()
         .name("standard input".to_owned())
         .spawn(move || {
-            if let Err(error) = pass_on(&sender, &faults) {
+            if let Err(error) = pass_on(&sender, &reading, &faults) {
                 faults.report(&error);
             }
         })
         .context("cannot start a thread")?;
-    Ok(values)
+    Ok(Lines { values, is_coming })
 }
 
-fn pass_on(values: &Sender<Value>, faults: &Faults) -> Result<()> {
+fn pass_on(values: &Sender<Value>, is_coming: &AtomicBool, faults: &Faults) -> Result<()> {
     let mut input = io::stdin().lock();
     let mut line = Vec::new();
     for number in 1_u64.. {
         line.clear();
+        is_coming.store(false, Ordering::Release);
+        // An error is met again below.
+        let began = input.fill_buf().is_ok_and(|bytes| !bytes.is_empty());
+        is_coming.store(began, Ordering::Release);
         (&mut input)
             .take(LINE_LEN_MAX + 1)
             .read_until(b'\n', &mut line)
