@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 use super::alarms::Alarm;
@@ -150,6 +150,14 @@ impl<S: 'static> Selector<S> {
 
     fn run_until(&mut self, state: &mut S, deadline: Option<Instant>) -> io::Result<Exit> {
         self.registry.shared.parking.unpark();
+        let exit = self.run_awake(state, deadline);
+        if self.registry.embedded {
+            self.registry.leave();
+        }
+        exit
+    }
+
+    fn run_awake(&mut self, state: &mut S, deadline: Option<Instant>) -> io::Result<Exit> {
         loop {
             if self.registry.shared.stop.swap(false, Ordering::SeqCst) {
                 return Ok(Exit::Stopped);
@@ -256,6 +264,8 @@ impl<S: 'static> Selector<S> {
         }
         // Without a poster or a signal nobody else could wake it: the only reference is ours.
         let parks = sleeps && Arc::strong_count(&registry.shared) > 1;
+        // Acquire: pairs with the release by which the last poster went, after its last push.
+        fence(Ordering::Acquire);
         if sleeps {
             let shared = &registry.shared;
             if parks {
