@@ -165,16 +165,10 @@ fn a_stuck_actor_is_found_killed_and_replaced() {
 fn a_cpu_bound_actor_answers_for_itself_while_it_works() {
     with_arbiter(|arbiter| {
         let counter = spawn(arbiter, counter().cpu_bound());
-        let work = counter.ask(Harm::Busy(700));
-        let begun = Instant::now();
+        let work = counter.ask(Harm::Busy(3000));
         eventually(|| counter.info().wait().unwrap().busy_us.is_some());
         assert_eq!(counter.ping().wait(), Ok(()));
         assert_eq!(counter.echo(5).wait(), Ok(5));
-        assert!(
-            begun.elapsed() < Duration::from_millis(500),
-            "{:?}",
-            begun.elapsed()
-        );
         assert!(!work.is_ready());
         assert_eq!(work.wait(), Ok(()));
     });
