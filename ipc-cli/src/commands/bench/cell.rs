@@ -29,7 +29,8 @@ pub(super) struct Figures {
     pub(super) mib_per_s: f64,
 }
 
-/// Measures a transport and its limit, for about `slice` in each part.
+/// Measures a transport and its limit, for about `slice` in each part. `bounce_ns` is what a cache
+/// line needs to another CPU and back.
 ///
 /// # Errors
 ///
@@ -38,6 +39,7 @@ pub(super) fn measure(
     transport: Transport,
     size: u32,
     slice: Duration,
+    bounce_ns: f64,
 ) -> Result<(Figures, Figures)> {
     let mut ours = Probe::new(Link::channel(transport)?, size, slice)?;
     let raw = Link::raw(transport)?;
@@ -48,15 +50,14 @@ pub(super) fn measure(
             raw.round()?;
         }
     }
-    let limit = raw.map_or_else(|| memory_limit(size, slice), Probe::figures);
+    let limit = raw.map_or_else(|| memory_limit(size, slice, bounce_ns), Probe::figures);
     Ok((ours.figures(), limit))
 }
 
 /// One cache line there and back, and one copy each way: copying out overlaps with copying in.
-fn memory_limit(size: u32, slice: Duration) -> Figures {
-    let bounce = memory::bounce(slice);
+fn memory_limit(size: u32, slice: Duration, bounce_ns: f64) -> Figures {
     let copy = memory::copy(size, slice);
-    figures(size, (bounce + 2.0 * copy) / 1e3, None, 1e9 / copy)
+    figures(size, (bounce_ns + 2.0 * copy) / 1e3, None, 1e9 / copy)
 }
 
 fn figures(size: u32, p50: f64, p99: Option<f64>, rate: f64) -> Figures {

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::args::{BenchArgs, Transport};
 use super::cell::{self, Figures};
-use super::{chart, serve};
+use super::{chart, memory, serve};
 use crate::output::{Output, complain};
 use crate::run::Outcome;
 
@@ -25,6 +25,9 @@ const SIZES_MAX: usize = 8;
 /// what starting processes and slow machines need.
 const SLICE_MAX: Duration = Duration::from_millis(80);
 const TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long the machine is watched for its fastest cache line.
+const BOUNCE_TIME: Duration = Duration::from_millis(500);
 
 /// What was measured of one transport at one size.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -62,11 +65,15 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Outcome> {
     let count = u32::try_from(transports.len() * sizes.len()).context("too many cells")?;
     let slice = SLICE_MAX.min(TIME_MAX / (count * cell::PARTS));
     let bar = progress(count);
+    let bounce_ns = match transports.contains(&Transport::Ring) {
+        true => memory::bounce(BOUNCE_TIME),
+        false => 0.0,
+    };
     let mut rows = Vec::new();
     for transport in transports {
         for &size in &sizes {
             bar.set_message(format!("{} {size}", transport.name()));
-            match cell::measure(transport, size, slice) {
+            match cell::measure(transport, size, slice, bounce_ns) {
                 Ok((figures, limit)) => {
                     rows.push(row(transport, size, figures, limit));
                     if args.json {
