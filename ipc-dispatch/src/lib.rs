@@ -98,6 +98,8 @@ mod parking;
 mod periodic;
 mod poster;
 mod process;
+#[cfg(doctest)]
+mod readme;
 mod scheduler;
 mod selector;
 mod server;
@@ -122,8 +124,3 @@ pub use server::{Server, ServerOptions};
 pub use simulation::{Scripted, Simulation, Step};
 pub use source::{Descriptor, Interest, Source, Trigger};
 pub use stream::{Stream, StreamOptions};
-
-/// The examples of the README are tests.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
