@@ -139,6 +139,9 @@ fn a_start_that_hangs_is_killed_at_its_deadline() {
 fn a_stuck_actor_is_found_killed_and_replaced() {
     with_arbiter(|arbiter| {
         let timeout = Duration::from_millis(400);
+        // The time-out counts from the last sign of life, which is from before the question, and is
+        // dated by the turn of the loop that saw it.
+        let early = Duration::from_millis(20);
         for cpu_bound in [false, true] {
             let spec = counter().timeout(timeout);
             let counter = spawn(arbiter, if cpu_bound { spec.cpu_bound() } else { spec });
@@ -148,7 +151,7 @@ fn a_stuck_actor_is_found_killed_and_replaced() {
             assert_eq!(counter.ask(Harm::Loop).wait(), Err(AskError::Started));
             let found = begun.elapsed();
             assert!(
-                found >= timeout && found < timeout * 3,
+                found + early >= timeout && found < timeout * 10,
                 "{found:?}, {cpu_bound}"
             );
             assert_eq!(counter.ask_timeout(Add(1), LIMIT), Ok(1));
