@@ -25,6 +25,9 @@ pub(crate) fn within<T: Send + 'static>(
     }
 }
 
+/// Whether this system has rings and abstract names.
+pub(crate) const HAS_RINGS: bool = cfg!(all(target_os = "linux", not(ipc_portable)));
+
 /// Long enough for anything that does not hang.
 pub(crate) const LIMIT: Duration = Duration::from_secs(240);
 
