@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Wake;
 
-use ipc_dispatch::Poster;
+use ipc_dispatch::{Context, Poster};
 
 use crate::arbiter::Tree;
 use crate::{ActorId, Arbiter};
@@ -87,7 +87,13 @@ impl LoopShared {
         // The loop looks at the list before the selector's turn; during it and from elsewhere the
         // selector must be kept from sleeping.
         if first && (self.turning.load(Ordering::Relaxed) || !self.is_here()) {
-            self.wake_loop();
+            // A selector that runs this at the start of its turn would sleep at the end of it, although
+            // the mail came after the loop's look at the list.
+            let _ = self.poster.post(|ctx| {
+                if !ctx.state.shared.home.is_empty() {
+                    stay_awake(ctx);
+                }
+            });
         }
     }
 
@@ -108,8 +114,13 @@ impl LoopShared {
 
     pub(crate) fn wake_loop(&self) {
         // A loop that is gone has nobody left to wake.
-        let _ = self.poster.post(|_| ());
+        let _ = self.poster.post(stay_awake);
     }
+}
+
+/// Has the present turn of the selector end without a sleep, so that the loop looks around.
+fn stay_awake(ctx: &mut Context<'_, Tree>) {
+    ctx.on_idle(|_| ());
 }
 
 impl Wake for LoopShared {

@@ -71,7 +71,7 @@ pub(super) struct Entry {
 
 /// The state of the arbiter's loop.
 pub(crate) struct Tree {
-    pub(super) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     pub(super) actors: IdMap<ActorId, Entry>,
     pub(super) nodes: IdMap<NodeId, Node>,
     pub(super) pools: IdMap<NodeId, PoolNode>,
