@@ -74,7 +74,13 @@ impl Process {
             // What it cannot say it cannot do; its exit tells the rest.
             Err(_) => Control::Drop,
         })?;
-        let watched = child.on_exit(ctx, move |exit, ctx| Self::exited(ctx, &origin, key, exit));
+        let watched = child.on_exit(ctx, move |exit, ctx| {
+            // Behind what was posted before the end: a watch or link that its owner made first must
+            // be in place, although the loop saw both in one turn. Without a loop nobody is told.
+            let _ = ctx
+                .poster()
+                .post(move |ctx| Self::exited(ctx, &origin, key, exit));
+        });
         if watched.is_err() {
             ctx.remove(key);
         }
