@@ -45,6 +45,10 @@ pub struct ArbiterLoop {
     arbiter: Arbiter,
 }
 
+/// So often the loop looks for what was posted before it lets actors handle mail; a flood of posts
+/// must not starve them.
+const POSTS_FIRST_MAX: usize = 16;
+
 impl ArbiterLoop {
     /// An arbiter without actors, whose loop belongs to the calling thread.
     ///
@@ -125,7 +129,11 @@ impl ArbiterLoop {
         if !self.tree.take_ready() {
             return Ok(false);
         }
-        if !self.arbiter.shared.poster.is_empty() {
+        // More may be posted, and mail sent, while this runs: looking once would leave a wide gap.
+        for _ in 0..POSTS_FIRST_MAX {
+            if self.arbiter.shared.poster.is_empty() {
+                break;
+            }
             self.turn_selector(Some(Duration::ZERO))?;
         }
         let Self { selector, tree, .. } = self;
