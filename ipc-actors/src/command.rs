@@ -28,9 +28,19 @@ pub enum Access {
 pub(crate) struct CommandId(pub(crate) u32);
 
 impl CommandId {
+    /// The command whose message and answer are in the default codec.
     pub(crate) const fn of(name: &str) -> Self {
+        Self::hash(name, 0xcbf2_9ce4_8422_2325)
+    }
+
+    /// The same command with JSON in and out.
+    pub(crate) const fn of_text(name: &str) -> Self {
+        Self::hash(name, 0x6a73_6f6e_8422_2325)
+    }
+
+    const fn hash(name: &str, basis: u64) -> Self {
         let bytes = name.as_bytes();
-        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+        let mut hash = basis;
         let mut index = 0;
         while index < bytes.len() {
             hash ^= bytes[index] as u64;
@@ -50,6 +60,9 @@ pub(crate) struct Command<A: Actor> {
     pub(crate) name: &'static str,
     access: Access,
     pub(crate) invoke: Invoke<A>,
+    /// The same command again, with JSON in and out.
+    #[cfg(feature = "json")]
+    text: bool,
 }
 
 /// The messages an actor understands, by name.
@@ -95,33 +108,58 @@ impl<A: Actor> Commands<A> {
     where
         A: Handler<M>,
     {
-        let id = CommandId::of(M::NAME);
-        let at = self.table.partition_point(|command| command.id < id);
-        let free = self.table.get(at).is_none_or(|command| command.id != id);
-        assert!(
-            free && !BUILT_IN.contains(&M::NAME),
-            "{} registers the command {} twice, or one with the same hash",
-            A::NAME,
-            M::NAME
-        );
-        self.table.insert(
-            at,
-            Command {
-                id,
-                name: M::NAME,
-                access,
-                invoke: invoke::<A, M>,
-            },
-        );
+        self.insert(Command {
+            id: CommandId::of(M::NAME),
+            name: M::NAME,
+            access,
+            invoke: invoke::<A, M>,
+            #[cfg(feature = "json")]
+            text: false,
+        });
+        #[cfg(feature = "json")]
+        self.insert(Command {
+            id: CommandId::of_text(M::NAME),
+            name: M::NAME,
+            access,
+            invoke: invoke_text::<A, M>,
+            text: true,
+        });
         self
+    }
+
+    fn insert(&mut self, command: Command<A>) {
+        let (id, name) = (command.id, command.name);
+        let at = self.table.partition_point(|known| known.id < id);
+        let free = self.table.get(at).is_none_or(|known| known.id != id);
+        assert!(
+            free && !BUILT_IN.contains(&name),
+            "{} registers the command {name} twice, or one with the same hash",
+            A::NAME,
+        );
+        self.table.insert(at, command);
+    }
+
+    /// The table without the second entries of commands that take JSON as well.
+    fn entries(&self) -> impl Iterator<Item = &Command<A>> {
+        #[cfg(feature = "json")]
+        let entries = self.table.iter().filter(|command| !command.text);
+        #[cfg(not(feature = "json"))]
+        let entries = self.table.iter();
+        entries
+    }
+
+    /// The commands of this level and below, by name.
+    pub(crate) fn names_for(&self, access: Access) -> Vec<&'static str> {
+        let allowed = self.entries().filter(|command| command.access <= access);
+        let mut names: Vec<_> = allowed.map(|command| command.name).collect();
+        names.sort_unstable();
+        names
     }
 
     /// The names of the registered commands.
     #[must_use]
     pub fn names(&self) -> Vec<&'static str> {
-        let mut names: Vec<_> = self.table.iter().map(|command| command.name).collect();
-        names.sort_unstable();
-        names
+        self.names_for(Access::Supervisor)
     }
 
     /// Who may use a registered command; `None` if it is not registered.
@@ -158,6 +196,24 @@ fn invoke<A: Handler<M>, M: Message>(
     }
 }
 
+/// As [`invoke`], for callers that do not know the types: people at a command line, for one.
+#[cfg(feature = "json")]
+fn invoke_text<A: Handler<M>, M: Message>(
+    actor: &mut A,
+    body: &[u8],
+    ctx: &mut Context<'_, A>,
+    reply: Option<&mut Vec<u8>>,
+) -> Result<(), AskError> {
+    use ipc_marshal::Json;
+    let wrong = |error: &dyn fmt::Display| AskError::Codec(error.to_string());
+    let message: M = Json.decode(body).map_err(|error| wrong(&error))?;
+    let answer = actor.handle(message, ctx);
+    match reply {
+        Some(out) => Json.encode(&answer, out).map_err(|error| wrong(&error)),
+        None => Ok(()),
+    }
+}
+
 pub(crate) fn decode<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, AskError> {
     Bincode
         .decode(body)
@@ -173,7 +229,7 @@ pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), A
 impl<A: Actor> fmt::Debug for Commands<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
-            .entries(self.table.iter().map(|command| command.name))
+            .entries(self.entries().map(|command| command.name))
             .finish()
     }
 }

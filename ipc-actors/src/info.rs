@@ -1,4 +1,4 @@
-//! What an actor tells about itself.
+//! What an actor tells about itself, and the arbiter about all.
 
 use std::collections::BTreeMap;
 
@@ -34,4 +34,48 @@ pub struct Info {
     pub busy_us: Option<u64>,
     /// What the actor's own hook added.
     pub extra: BTreeMap<String, String>,
+}
+
+/// A pool, as the arbiter sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// Its name.
+    pub name: String,
+    /// How many workers there shall be.
+    pub size: u64,
+    /// How many are up and stay.
+    pub up: u64,
+    /// How many exist in any form.
+    pub total: u64,
+    /// Messages that wait for a worker.
+    pub waiting: u64,
+}
+
+/// An actor and its place in the tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActorStatus {
+    /// The pool or supervisor it belongs to; supervisors below others are written `outer/inner`.
+    /// Empty if that is the arbiter itself.
+    pub parent: String,
+    /// What is known of it without asking it, so that it is there for one that is stuck or down, too.
+    /// The process id is zero while it is down; what an actor in a process has handled and what waits
+    /// there are as of its last sign of life, and `extra` is empty.
+    pub info: Info,
+}
+
+/// Everything that an arbiter has below it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeInfo {
+    /// The arbiter's process.
+    pub pid: u32,
+    /// Milliseconds since the arbiter was made.
+    pub uptime_ms: u64,
+    /// Whether it has been asked to end.
+    pub ending: bool,
+    /// Its pools, by name.
+    pub pools: Vec<PoolStatus>,
+    /// Its actors in the order in which they were spawned: at most ten thousand.
+    pub actors: Vec<ActorStatus>,
+    /// How many more actors there are.
+    pub omitted: u64,
 }

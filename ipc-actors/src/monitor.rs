@@ -324,6 +324,15 @@ impl<A: Actor> Crew for Hands<A> {
         }
     }
 
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn waiting(&self) -> usize {
+        let jobs = self.jobs.upgrade();
+        jobs.map_or(0, |jobs| jobs.lock().waiting.len())
+    }
+
     fn close(&mut self) {
         let Some(jobs) = self.jobs.upgrade() else {
             return;

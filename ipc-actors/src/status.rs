@@ -19,6 +19,9 @@ pub(crate) struct Status {
     /// When the message at hand was begun or progress was reported, in microseconds since `epoch`
     /// plus one; zero when the actor is idle.
     busy_since: AtomicU64,
+    /// Messages that wait in the actor's own process, as it last said; in the process that has the
+    /// mailbox this is not used.
+    waiting_there: AtomicU64,
 }
 
 impl Status {
@@ -30,6 +33,7 @@ impl Status {
             control: AtomicBool::new(false),
             handled: AtomicU64::new(0),
             busy_since: AtomicU64::new(0),
+            waiting_there: AtomicU64::new(0),
         }
     }
 
@@ -86,6 +90,19 @@ impl Status {
             0 => None,
             since => Some((self.epoch.elapsed().as_micros() as u64).saturating_sub(since - 1)),
         }
+    }
+
+    /// Takes in what an actor in another process says about its present incarnation.
+    pub(crate) fn observe(&self, handled: u64, waiting: u64, busy_us: Option<u64>) {
+        self.handled.store(handled, Ordering::Relaxed);
+        self.waiting_there.store(waiting, Ordering::Relaxed);
+        let now = self.epoch.elapsed().as_micros() as u64;
+        let since = busy_us.map_or(0, |busy| now.saturating_sub(busy) + 1);
+        self.busy_since.store(since, Ordering::Relaxed);
+    }
+
+    pub(crate) fn waiting_there(&self) -> u64 {
+        self.waiting_there.load(Ordering::Relaxed)
     }
 
     pub(crate) fn uptime_ms(&self) -> u64 {

@@ -23,6 +23,7 @@ pub struct Arbiter {
 pub(crate) struct Shared {
     pub(crate) poster: Poster<Tree>,
     pub(crate) home: Arc<LoopShared>,
+    pub(super) begun: Instant,
     names: Mutex<HashMap<Arc<str>, Named>>,
     groups: Mutex<Groups>,
 }
@@ -53,6 +54,7 @@ impl Shared {
         Self {
             poster,
             home,
+            begun: Instant::now(),
             names: Mutex::new(HashMap::new()),
             groups: Mutex::default(),
         }

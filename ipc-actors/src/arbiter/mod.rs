@@ -4,6 +4,7 @@ mod handle;
 mod node;
 mod pool;
 mod process;
+mod report;
 mod root;
 mod signals;
 mod slot;

@@ -69,6 +69,14 @@ impl Node {
         self.members.insert(key, member);
     }
 
+    /// The supervisors below, by name.
+    pub(super) fn supervisors(&self) -> impl Iterator<Item = (&str, NodeId)> {
+        self.members.values().filter_map(|member| match member {
+            Member::Supervisor { spec, current, .. } => Some((spec.name.as_str(), (*current)?)),
+            _ => None,
+        })
+    }
+
     fn start_mut(&mut self, key: ChildKey) -> Option<&mut Start> {
         match self.members.get_mut(&key)? {
             Member::Supervisor { start, .. } | Member::Pool { start, .. } => Some(start),

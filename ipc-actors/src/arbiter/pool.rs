@@ -11,7 +11,7 @@ use crate::deferred::Resolver;
 use crate::id::IdMap;
 use crate::{
     ActorId, Arbiter, ChildKey, ChildPolicy, Event, ExitReason, Pool, PoolAction, PoolEvent,
-    PoolOptions, SpawnError, WorkerKey,
+    PoolOptions, PoolStatus, SpawnError, WorkerKey,
 };
 
 /// What makes the workers of a pool and gives them work.
@@ -24,6 +24,9 @@ pub(crate) trait Crew {
     fn down(&mut self, key: WorkerKey);
     /// There will be no workers any more.
     fn close(&mut self);
+    fn name(&self) -> &str;
+    /// How many messages wait for a worker.
+    fn waiting(&self) -> usize;
 }
 
 /// A pool in the tree.
@@ -49,6 +52,20 @@ pub struct PoolInfo {
 impl PoolNode {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.machine.poll_timeout()
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.crew.name()
+    }
+
+    pub(super) fn describe(&self) -> PoolStatus {
+        PoolStatus {
+            name: self.crew.name().to_owned(),
+            size: self.machine.size() as u64,
+            up: self.machine.up() as u64,
+            total: self.machine.len() as u64,
+            waiting: self.crew.waiting() as u64,
+        }
     }
 }
 

@@ -107,7 +107,12 @@ impl Process {
         if let Some(process) = Tree::process(ctx, origin.id, origin.incarnation) {
             process.seen = now;
             match &report {
-                Report::Beat { busy_us, .. } => {
+                Report::Beat {
+                    handled,
+                    waiting,
+                    busy_us,
+                } => {
+                    origin.link.status.observe(*handled, *waiting, *busy_us);
                     process.busy = Duration::from_micros(busy_us.unwrap_or(0));
                 }
                 Report::Failed(reason) | Report::Ended(reason) => {
@@ -166,6 +171,10 @@ impl Process {
             }
         }
         Tree::told(ctx, origin.id, origin.incarnation, Told::Ended(reason));
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// It has said that it is ready.

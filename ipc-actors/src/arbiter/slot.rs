@@ -17,7 +17,9 @@ use crate::mailbox::{Control, Mailbox, Wake};
 use crate::proxy::Route;
 use crate::status::Status;
 use crate::wire::Order;
-use crate::{Actor, ActorId, ChildPolicy, ExitReason, Placement, Proxy, SpawnError, Spec, State};
+use crate::{
+    Actor, ActorId, ChildPolicy, ExitReason, Info, Placement, Proxy, SpawnError, Spec, State,
+};
 
 /// Messages an actor on the loop may handle before the others get their turn.
 const TURN_LEN: u64 = 1024;
@@ -46,6 +48,8 @@ pub(crate) trait AnySlot {
     fn close(&mut self);
     /// When the incarnation must have shown life again, if it is watched.
     fn health(&self, now: Instant) -> Option<Health>;
+    /// What is known of it without asking it.
+    fn describe(&self) -> Info;
     /// The process of the incarnation, if it has one.
     fn process(&mut self) -> Option<&mut Process>;
 }
@@ -423,6 +427,28 @@ impl<A: Actor> AnySlot for Slot<A> {
         match &self.running {
             Running::Process(process) => process.health(self.spec.timeout?, now),
             _ => None,
+        }
+    }
+
+    fn describe(&self) -> Info {
+        let pid = match &self.running {
+            Running::Down => 0,
+            Running::Process(process) => process.pid(),
+            Running::Local(_) | Running::Thread(_) => std::process::id(),
+        };
+        Info {
+            id: self.id,
+            name: self.name.to_string(),
+            kind: A::NAME.to_owned(),
+            state: self.status.state(),
+            placement: self.spec.placement,
+            pid,
+            incarnation: self.incarnation(),
+            uptime_ms: self.status.uptime_ms(),
+            handled: self.status.handled(),
+            waiting: self.proxy().waiting() as u64 + self.status.waiting_there(),
+            busy_us: self.status.busy_us(),
+            extra: Default::default(),
         }
     }
 

@@ -12,7 +12,8 @@ use ipc_core::{Address, Deadline};
 use ipc_marshal::{AuthKey, AuthRole, Duct, DuctOptions, Receiver, SendError as DuctError, Sender};
 use serde::{Deserialize, Serialize};
 
-use super::wire::{Found, Request, Response, SCHEMA};
+use super::actor::RemoteActor;
+use super::wire::{Found, Managed, Request, Response, SCHEMA};
 use crate::command::CommandId;
 use crate::link::{Answered, Pending, Refused};
 use crate::proxy::Route;
@@ -57,14 +58,15 @@ pub enum RemoteError {
     Disconnected,
 }
 
-enum Waiting {
+pub(super) enum Waiting {
+    Managed(Box<dyn FnOnce(Result<Managed, AskError>) + Send>),
     Found(Box<dyn FnOnce(Option<Found>) + Send>),
     Pending(Pending),
 }
 
 /// One connection to an arbiter in another program. Dropping it half-closes, which the other side
 /// answers in kind, which ends the reader.
-struct Connection {
+pub(super) struct Connection {
     sender: Sender<Request>,
     table: Arc<Table>,
     next: AtomicU64,
@@ -85,7 +87,8 @@ impl Table {
         while let Ok(response) = receiver.recv() {
             let (Response::Found { request, .. }
             | Response::Answer { request, .. }
-            | Response::Info { request, .. }) = &response;
+            | Response::Info { request, .. }
+            | Response::Managed { request, .. }) = &response;
             let waiting = self.lock().as_mut().and_then(|table| table.remove(request));
             match (waiting, response) {
                 (Some(Waiting::Found(found)), Response::Found { found: answer, .. }) => {
@@ -105,6 +108,9 @@ impl Table {
                 (Some(Waiting::Pending(Pending::Info(resolver))), Response::Info { info, .. }) => {
                     resolver.resolve(info.map(|info| *info));
                 }
+                (Some(Waiting::Managed(managed)), Response::Managed { answer, .. }) => {
+                    managed(answer);
+                }
                 // Given up by the asker, or the other side mixes things up.
                 (Some(waiting), _) => waiting.fail(AskError::Lost),
                 (None, _) => {}
@@ -119,7 +125,12 @@ impl Table {
 
 impl Connection {
     /// Sends what is answered; an answer that will not come is one, too.
-    fn ask(&self, waiting: Waiting, deadline: Deadline, request: impl FnOnce(u64) -> Request) {
+    pub(super) fn ask(
+        &self,
+        waiting: Waiting,
+        deadline: Deadline,
+        request: impl FnOnce(u64) -> Request,
+    ) {
         // Relaxed: only the number matters.
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         match &mut *self.table.lock() {
@@ -166,6 +177,7 @@ impl Connection {
 impl Waiting {
     fn fail(self, error: AskError) {
         match self {
+            Self::Managed(managed) => managed(Err(error)),
             Self::Found(found) => found(None),
             Self::Pending(pending) => pending.fail(error),
         }
@@ -175,7 +187,7 @@ impl Waiting {
 /// An arbiter in another program. Cheap to clone; the connection ends with the last clone and proxy.
 #[derive(Clone)]
 pub struct RemoteArbiter {
-    connection: Arc<Connection>,
+    pub(super) connection: Arc<Connection>,
 }
 
 impl RemoteArbiter {
@@ -228,6 +240,27 @@ impl RemoteArbiter {
     ///
     /// `NotFound`, `Kind`, `Disconnected`.
     pub fn get_actor<A: Actor>(&self, name: &str) -> Result<Proxy<A>, RemoteError> {
+        let found = self.look_up(name)?;
+        if found.kind != A::NAME {
+            return Err(RemoteError::Kind {
+                name: name.to_owned(),
+                kind: found.kind,
+            });
+        }
+        Ok(Proxy::new(Route::Remote(self.route(name, &found))))
+    }
+
+    /// The actor of this name, of whatever type.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `Disconnected`.
+    pub fn find(&self, name: &str) -> Result<RemoteActor, RemoteError> {
+        let found = self.look_up(name)?;
+        Ok(RemoteActor::new(self.route(name, &found), found))
+    }
+
+    fn look_up(&self, name: &str) -> Result<Found, RemoteError> {
         let (resolver, found) = crate::deferred::deferred();
         let waiting = Waiting::Found(Box::new(move |found| resolver.resolve(Ok(found))));
         let deadline = Deadline::after(CONNECT_TIMEOUT);
@@ -241,27 +274,23 @@ impl RemoteArbiter {
             .wait_until(deadline)
             .unwrap_or(Err(RemoteError::Disconnected));
         let gone = self.connection.table.lock().is_none();
-        let found = match found? {
-            Some(found) => found,
-            None if gone => return Err(RemoteError::Disconnected),
-            None => return Err(RemoteError::NotFound(name.to_owned())),
-        };
-        if found.kind != A::NAME {
-            return Err(RemoteError::Kind {
-                name: name.to_owned(),
-                kind: found.kind,
-            });
+        match found? {
+            Some(found) => Ok(found),
+            None if gone => Err(RemoteError::Disconnected),
+            None => Err(RemoteError::NotFound(name.to_owned())),
         }
+    }
+
+    fn route(&self, name: &str, found: &Found) -> Arc<RemoteRoute> {
         let status = Status::new();
         status.set_state(State::Running);
-        let route = RemoteRoute {
+        Arc::new(RemoteRoute {
             connection: Arc::clone(&self.connection),
             id: ActorId(found.id),
             name: name.to_owned(),
             placement: found.placement,
             status,
-        };
-        Ok(Proxy::new(Route::Remote(Arc::new(route))))
+        })
     }
 }
 

@@ -1,26 +1,19 @@
 //! The arbiter's side: who may do what.
 
-use std::any::Any;
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use ipc_core::{Address, Channel, Deadline, Port};
 use ipc_marshal::{AuthKey, AuthRole, Duct, DuctOptions, Receiver, RecvError, Sender};
 
+use super::call::{Call, Count, Known};
 use super::client::Reference;
-use super::wire::{Found, Request, Response, SCHEMA};
-use crate::command::CommandId;
-use crate::link::Answered;
-use crate::wire::Block;
-use crate::{
-    Access, Actor, ActorId, Arbiter, AskError, Commands, Deferred, ExitReason, Info, Placement,
-    Proxy,
-};
+use super::wire::{Request, Response, SCHEMA};
+use crate::{Access, Actor, Arbiter, Proxy};
 
 /// How long a stranger may take to prove that it knows the key.
 const AUTH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -83,88 +76,6 @@ impl RemoteOptions {
     pub fn payload_len_max(mut self, bytes: usize) -> Self {
         self.payload_len_max = bytes;
         self
-    }
-}
-
-/// An actor as a remote caller sees it, without its type.
-pub(crate) trait Erased: Send {
-    /// Opens it for a caller, who may use only the messages of the list if there is one.
-    fn open(&self, allowed: Option<Arc<[String]>>) -> Arc<dyn Opened>;
-    fn as_any(&self) -> &dyn Any;
-}
-
-/// An actor that a connection has found.
-pub(crate) trait Opened: Send + Sync {
-    fn id(&self) -> ActorId;
-    fn kind(&self) -> &'static str;
-    fn placement(&self) -> Placement;
-    fn call(&self, command: CommandId, body: &Arc<[u8]>, access: Access, answered: Answered);
-    fn ping(&self) -> Deferred<(), AskError>;
-    fn info(&self) -> Deferred<Info, AskError>;
-    fn stop(&self);
-}
-
-struct Door<A: Actor> {
-    proxy: Proxy<A>,
-    commands: Commands<A>,
-    allowed: Option<Arc<[String]>>,
-}
-
-impl<A: Actor> Door<A> {
-    fn allows(&self, name: &str) -> bool {
-        self.allowed
-            .as_ref()
-            .is_none_or(|names| names.iter().any(|allowed| allowed == name))
-    }
-}
-
-impl<A: Actor> Erased for Proxy<A> {
-    fn open(&self, allowed: Option<Arc<[String]>>) -> Arc<dyn Opened> {
-        Arc::new(Door {
-            proxy: self.clone(),
-            commands: Commands::of_actor(),
-            allowed,
-        })
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
-impl<A: Actor> Opened for Door<A> {
-    fn id(&self) -> ActorId {
-        self.proxy.id()
-    }
-
-    fn kind(&self) -> &'static str {
-        A::NAME
-    }
-
-    fn placement(&self) -> Placement {
-        self.proxy.placement()
-    }
-
-    fn call(&self, command: CommandId, body: &Arc<[u8]>, access: Access, answered: Answered) {
-        match self.commands.required(command) {
-            Some((name, needed)) if needed <= access && self.allows(name) => {
-                self.proxy.call(&self.commands, command, body, answered);
-            }
-            Some((name, _)) => answered(Err(AskError::Forbidden(name.to_owned()))),
-            None => answered(Err(AskError::UnknownCommand(format!("{:08x}", command.0)))),
-        }
-    }
-
-    fn ping(&self) -> Deferred<(), AskError> {
-        self.proxy.ping()
-    }
-
-    fn info(&self) -> Deferred<Info, AskError> {
-        self.proxy.info()
-    }
-
-    fn stop(&self) {
-        self.proxy.stop(ExitReason::Shutdown);
     }
 }
 
@@ -271,22 +182,6 @@ impl Drop for Listener {
     }
 }
 
-/// One of those that are counted.
-struct Count(Arc<AtomicUsize>);
-
-impl Count {
-    fn one_more(counter: &Arc<AtomicUsize>) -> Self {
-        counter.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(counter))
-    }
-}
-
-impl Drop for Count {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// A caller.
 struct Guest {
     arbiter: Arbiter,
@@ -347,6 +242,7 @@ impl Guest {
         let in_flight = Arc::new(AtomicUsize::new(0));
         let in_flight_max = self.options.in_flight_max;
         let call = Call {
+            arbiter: self.arbiter.clone(),
             access,
             answers,
             in_flight,
@@ -362,110 +258,13 @@ impl Guest {
     }
 
     fn serve(&self, mut receiver: Receiver<Request>, call: &Call) {
-        let mut known: HashMap<u64, Arc<dyn Opened>> = HashMap::new();
+        let mut known = Known::new();
         while !self.end.load(Ordering::Relaxed) && !call.cut.load(Ordering::Relaxed) {
             match receiver.recv_timeout(LOOK) {
-                Ok(Request::Find { request, name }) => {
-                    let found = self.arbiter.shared.find(&name).map(|opened| {
-                        let found = Found {
-                            id: opened.id().to_u64(),
-                            kind: opened.kind().to_owned(),
-                            placement: opened.placement(),
-                        };
-                        known.insert(found.id, opened);
-                        found
-                    });
-                    call.respond(Response::Found { request, found });
-                }
-                Ok(request) => call.take(request, &known),
+                Ok(request) => call.take(request, &mut known),
                 Err(RecvError::Timeout) => {}
                 // Gone, or it sends what makes no sense: it gets no second chance.
                 Err(_) => return,
-            }
-        }
-    }
-}
-
-/// What is needed to answer.
-#[derive(Clone)]
-struct Call {
-    access: Access,
-    answers: SyncSender<Response>,
-    in_flight: Arc<AtomicUsize>,
-    in_flight_max: usize,
-    cut: Arc<AtomicBool>,
-}
-
-impl Call {
-    /// Never waits: a caller that does not read its answers is cut off.
-    fn respond(&self, response: Response) {
-        if self.answers.try_send(response).is_err() {
-            self.cut.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn answer(&self, request: u64, answer: Result<Block, AskError>) {
-        if request != 0 {
-            self.respond(Response::Answer { request, answer });
-        }
-    }
-
-    fn take(&self, request: Request, known: &HashMap<u64, Arc<dyn Opened>>) {
-        let stranger = AskError::NotStarted;
-        match request {
-            Request::Find { .. } => {}
-            Request::Call {
-                request,
-                actor,
-                command,
-                body,
-            } => match known.get(&actor) {
-                Some(_) if self.in_flight.load(Ordering::Relaxed) >= self.in_flight_max => {
-                    self.answer(request, Err(AskError::Full));
-                }
-                Some(opened) => {
-                    let counted = Count::one_more(&self.in_flight);
-                    let body: Arc<[u8]> = body.0.into();
-                    let call = self.clone();
-                    opened.call(CommandId(command), &body, self.access, {
-                        Box::new(move |answer| {
-                            drop(counted);
-                            call.answer(request, answer.map(|bytes| Block(bytes.to_vec())));
-                        })
-                    });
-                }
-                None => self.answer(request, Err(stranger)),
-            },
-            Request::Ping { request, actor } => match known.get(&actor) {
-                Some(opened) => {
-                    let call = self.clone();
-                    opened.ping().then(move |pong| {
-                        call.answer(request, pong.map(|()| Block::default()));
-                    });
-                }
-                None => self.answer(request, Err(stranger)),
-            },
-            Request::Echo { request, body, .. } => self.answer(request, Ok(body)),
-            Request::Info { request, actor } => {
-                let call = self.clone();
-                let told = move |info: Result<Info, AskError>| {
-                    call.respond(Response::Info {
-                        request,
-                        info: info.map(Box::new),
-                    });
-                };
-                match known.get(&actor) {
-                    Some(_) if self.access < Access::Authenticated => {
-                        told(Err(AskError::Forbidden("info".to_owned())));
-                    }
-                    Some(opened) => opened.info().then(told),
-                    None => told(Err(stranger)),
-                }
-            }
-            Request::Stop { actor } => {
-                if let Some(opened) = known.get(&actor).filter(|_| self.access >= Access::Peer) {
-                    opened.stop();
-                }
             }
         }
     }

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::wire::Block;
-use crate::{AskError, Info, Placement};
+use crate::{AskError, Info, Placement, TreeInfo};
 
 /// Changes when the frames below do; peers with another one are refused by the hand-shake.
-pub(super) const SCHEMA: u64 = 0x6970_632d_6163_7431;
+pub(super) const SCHEMA: u64 = 0x6970_632d_6163_7432;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
@@ -38,6 +38,32 @@ pub(super) enum Request {
     Stop {
         actor: u64,
     },
+    /// A command to the arbiter itself.
+    Manage {
+        request: u64,
+        order: Manage,
+    },
+}
+
+/// What the arbiter itself is asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Manage {
+    Tree,
+    /// End the arbiter and with it the program.
+    Shutdown,
+    /// Replace the workers of all pools.
+    Reload,
+    StopActor(u64),
+    KillActor(u64),
+}
+
+/// What the arbiter answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Managed {
+    Done,
+    Tree(Box<TreeInfo>),
+    /// Whether there was such an actor.
+    Found(bool),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,6 +71,8 @@ pub(super) struct Found {
     pub(super) id: u64,
     pub(super) kind: String,
     pub(super) placement: Placement,
+    /// The registered commands that this caller may use.
+    pub(super) commands: Vec<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,5 +88,9 @@ pub(super) enum Response {
     Info {
         request: u64,
         info: Result<Box<Info>, AskError>,
+    },
+    Managed {
+        request: u64,
+        answer: Result<Managed, AskError>,
     },
 }

@@ -4,6 +4,7 @@ mod actors;
 mod application;
 mod life;
 mod messages;
+mod operating;
 mod pools;
 mod processes;
 mod remote;

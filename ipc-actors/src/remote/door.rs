@@ -1,0 +1,100 @@
+//! What a connection sees of an actor.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use crate::command::CommandId;
+use crate::link::Answered;
+use crate::{
+    Access, Actor, ActorId, AskError, Commands, Deferred, ExitReason, Info, Placement, Proxy,
+};
+
+/// An actor as a remote caller sees it, without its type.
+pub(crate) trait Erased: Send {
+    /// Opens it for a caller, who may use only the messages of the list if there is one.
+    fn open(&self, allowed: Option<Arc<[String]>>) -> Arc<dyn Opened>;
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// An actor that a connection has found.
+pub(crate) trait Opened: Send + Sync {
+    fn id(&self) -> ActorId;
+    fn kind(&self) -> &'static str;
+    fn placement(&self) -> Placement;
+    fn call(&self, command: CommandId, body: &Arc<[u8]>, access: Access, answered: Answered);
+    fn ping(&self) -> Deferred<(), AskError>;
+    fn info(&self) -> Deferred<Info, AskError>;
+    fn stop(&self);
+    /// The registered messages that a caller of this level may use.
+    fn commands(&self, access: Access) -> Vec<String>;
+}
+
+struct Door<A: Actor> {
+    proxy: Proxy<A>,
+    commands: Commands<A>,
+    allowed: Option<Arc<[String]>>,
+}
+
+impl<A: Actor> Door<A> {
+    fn allows(&self, name: &str) -> bool {
+        self.allowed
+            .as_ref()
+            .is_none_or(|names| names.iter().any(|allowed| allowed == name))
+    }
+}
+
+impl<A: Actor> Erased for Proxy<A> {
+    fn open(&self, allowed: Option<Arc<[String]>>) -> Arc<dyn Opened> {
+        Arc::new(Door {
+            proxy: self.clone(),
+            commands: Commands::of_actor(),
+            allowed,
+        })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl<A: Actor> Opened for Door<A> {
+    fn id(&self) -> ActorId {
+        self.proxy.id()
+    }
+
+    fn kind(&self) -> &'static str {
+        A::NAME
+    }
+
+    fn placement(&self) -> Placement {
+        self.proxy.placement()
+    }
+
+    fn call(&self, command: CommandId, body: &Arc<[u8]>, access: Access, answered: Answered) {
+        match self.commands.required(command) {
+            Some((name, needed)) if needed <= access && self.allows(name) => {
+                self.proxy.call(&self.commands, command, body, answered);
+            }
+            Some((name, _)) => answered(Err(AskError::Forbidden(name.to_owned()))),
+            None => answered(Err(AskError::UnknownCommand(format!("{:08x}", command.0)))),
+        }
+    }
+
+    fn ping(&self) -> Deferred<(), AskError> {
+        self.proxy.ping()
+    }
+
+    fn info(&self) -> Deferred<Info, AskError> {
+        self.proxy.info()
+    }
+
+    fn stop(&self) {
+        self.proxy.stop(ExitReason::Shutdown);
+    }
+
+    fn commands(&self, access: Access) -> Vec<String> {
+        let names = self.commands.names_for(access).into_iter();
+        let allowed = names.filter(|name| self.allows(name));
+        allowed.map(str::to_owned).collect()
+    }
+}
