@@ -8,7 +8,7 @@ use ipc_core::Address;
 use ipc_marshal::AuthKey;
 
 use crate::actors::{Add, Counter, Pid, Read, Start};
-use crate::support::{LIMIT, PLACEMENTS, eventually, is_alive, set_up, signal, spawn};
+use crate::support::{LIMIT, eventually, is_alive, set_up, signal, spawn};
 use crate::support::{with_arbiter, within};
 
 fn listen(arbiter: &Arbiter, name: &str) -> Listener {
@@ -83,7 +83,7 @@ fn commands_are_called_by_name_with_json() {
     with_arbiter(|arbiter| {
         let listener = listen(arbiter, "call");
         let remote = connect(&listener);
-        for placement in PLACEMENTS {
+        for placement in crate::support::PLACEMENTS {
             let name = placement.to_string();
             spawn(arbiter, named(&name).placement(placement));
             let actor = remote.find(&name).expect("the actor");
