@@ -132,12 +132,43 @@ impl<S: 'static> Registry<S> {
     where
         F: FnOnce(io::Result<ExitStatus>, &mut Context<'_, S>) + 'static,
     {
+        self.watch_child(pid, |child| child.0.try_wait(), handler)
+    }
+
+    /// [`on_child`](Self::on_child) for a child that somebody else may reap too: when it may have
+    /// ended `reap` is asked, which reaps it, or tells what became of it, or answers `None` while it
+    /// runs. An owner that signals the child by its number can do that under a lock of its own,
+    /// which it holds while it signals: once reaped, the number may be another process's.
+    ///
+    /// # Errors
+    ///
+    /// As `on_child`.
+    pub fn on_child_reaped_by<T, R, F>(
+        &mut self,
+        pid: u32,
+        mut reap: R,
+        handler: F,
+    ) -> io::Result<SourceId>
+    where
+        T: 'static,
+        R: FnMut() -> io::Result<Option<T>> + 'static,
+        F: FnOnce(io::Result<T>, &mut Context<'_, S>) + 'static,
+    {
+        self.watch_child(pid, move |_| reap(), handler)
+    }
+
+    fn watch_child<T, R, F>(&mut self, pid: u32, mut reap: R, handler: F) -> io::Result<SourceId>
+    where
+        T: 'static,
+        R: FnMut(&mut Child) -> io::Result<Option<T>> + 'static,
+        F: FnOnce(io::Result<T>, &mut Context<'_, S>) + 'static,
+    {
         let watch = sys::ChildWatch::open(pid)?;
         let by_signal = watch.descriptor().is_none();
         let key = self.add(Child(watch));
         let mut handler = Some(handler);
         let result = self.on_readable(key, move |child: &mut Child, ctx: &mut Context<'_, S>| {
-            let status = match child.0.try_wait() {
+            let status = match reap(child) {
                 Ok(None) => return Control::Keep,
                 Ok(Some(status)) => Ok(status),
                 Err(error) if error.raw_os_error() == Some(Errno::EINTR as i32) => {
