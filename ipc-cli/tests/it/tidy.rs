@@ -325,3 +325,26 @@ fn bench_and_fuzz_are_not_default_members() {
     members.retain(|member| !STACK.contains(&member.as_str()));
     assert_eq!(members, ASIDE);
 }
+
+#[test]
+fn tests_that_the_security_page_names_exist() {
+    let Some(root) = workspace() else { return };
+    let sources: String = STACK
+        .iter()
+        .chain(&ASIDE)
+        .flat_map(|member| rust_files(&root.join(member)))
+        .map(|path| read(&path))
+        .collect();
+    let page = read(&root.join("SECURITY.md"));
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    let cells = rows.filter_map(|row| row.split('|').nth(3));
+    let names = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let names: Vec<_> = names.collect();
+    assert!(names.len() > 30, "{} names only", names.len());
+    for name in names {
+        assert!(
+            sources.contains(&format!("fn {name}(")),
+            "SECURITY.md names the test {name}, which there is not"
+        );
+    }
+}
