@@ -181,8 +181,9 @@ impl<S: 'static> Selector<S> {
     }
 
     /// Turns once, waiting for at most `timeout`, or for as long as it takes if there is none.
-    /// Answers how many handlers, alarms and tasks ran. A signal ends the wait, and a stop that no
-    /// run has observed yet prevents it.
+    /// Answers how many handlers, alarms and tasks ran. A turn that has rung an alarm or run a task
+    /// looks at the sources without waiting, so that its caller learns of it at once. A signal ends
+    /// the wait, and a stop that no run has observed yet prevents it.
     ///
     /// # Errors
     ///
@@ -213,11 +214,18 @@ impl<S: 'static> Selector<S> {
         registry.run_alarms(state);
         registry.reconcile();
         registry.poll_shared();
+        let ran = registry.metrics.ran() - before;
         if ends_idle && registry.is_idle() {
             // The last task or alarm has just run: nothing could ever end the wait.
-            return Ok(registry.metrics.ran() - before);
+            return Ok(ran);
         }
-        self.wait(timeout)?;
+        // Whoever turns the loop by hand waits for what the tasks have done.
+        let returns = !ends_idle && ran > 0;
+        self.wait(if returns {
+            Some(Duration::ZERO)
+        } else {
+            timeout
+        })?;
         let registry = &mut self.registry;
         let quiet = registry.ready.is_empty();
         registry.run_ready(state);

@@ -136,3 +136,37 @@ fn the_loop_ends_after_its_last_alarm_or_task() {
         assert_eq!(log, [1, 2, 3]);
     });
 }
+
+#[test]
+fn a_turn_that_has_run_something_does_not_sleep() {
+    within(SOON, || {
+        let mut selector = Selector::<Vec<&str>>::new().unwrap();
+        selector.set_persistent(true);
+        let mut log = Vec::new();
+        // With no time-out, each of these would sleep for ever.
+        selector
+            .poster()
+            .post(|ctx| ctx.state.push("post"))
+            .unwrap();
+        assert_eq!(selector.turn(&mut log, None).unwrap(), 1);
+        selector.defer(|ctx| ctx.state.push("task"));
+        assert_eq!(selector.turn(&mut log, None).unwrap(), 1);
+        selector.alarm(Duration::ZERO, |ctx| ctx.state.push("alarm"));
+        assert_eq!(selector.turn(&mut log, None).unwrap(), 1);
+        drop(selector.spawn(async {}));
+        assert_eq!(selector.turn(&mut log, None).unwrap(), 1);
+        // An alarm to come is slept for, and rings in the turn after.
+        selector.alarm(millis(5), |ctx| ctx.state.push("later"));
+        while selector.turn(&mut log, None).unwrap() == 0 {}
+        assert_eq!(log, ["post", "task", "alarm", "later"]);
+        // What is ready is handled in the same turn all the same.
+        let (left, mut right) = pair();
+        right.write_all(b"x").unwrap();
+        let key = selector.add(left);
+        selector
+            .on_readable(key, |_: &mut UnixStream, _| Control::Close)
+            .unwrap();
+        selector.defer(|_| ());
+        assert_eq!(selector.turn(&mut log, None).unwrap(), 2);
+    });
+}
