@@ -43,7 +43,7 @@ impl SocketFile {
         let mut lock_path = path.as_os_str().to_owned();
         lock_path.push(".lock");
         let lock_path = PathBuf::from(lock_path);
-        let lock = lock(&lock_path)?;
+        let lock = lock(path, &lock_path)?;
         let claim = Self {
             path: path.to_owned(),
             lock_path,
@@ -81,11 +81,12 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 fn in_use(path: &Path) -> io::Error {
     io::Error::new(
         io::ErrorKind::AddrInUse,
-        format!("a live port has {}", path.display()),
+        format!("a live port has the path {}", path.display()),
     )
 }
 
-fn lock(path: &Path) -> io::Result<Flock<File>> {
+/// Locks `lock_path` on behalf of `path`, which is what a refusal names.
+fn lock(path: &Path, lock_path: &Path) -> io::Result<Flock<File>> {
     // Each turn means that another port was dropped in between.
     for _ in 0..64 {
         let file = OpenOptions::new()
@@ -94,14 +95,14 @@ fn lock(path: &Path) -> io::Result<Flock<File>> {
             .truncate(false)
             .mode(0o600)
             .custom_flags((OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW).bits())
-            .open(path)?;
+            .open(lock_path)?;
         let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => lock,
             Err((_, Errno::EWOULDBLOCK)) => return Err(in_use(path)),
             Err((_, errno)) => return Err(errno.into()),
         };
         let held = lock.metadata()?;
-        if identity(path).ok() == Some((held.dev(), held.ino())) {
+        if identity(lock_path).ok() == Some((held.dev(), held.ino())) {
             return Ok(lock);
         }
     }
