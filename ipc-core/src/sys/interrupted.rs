@@ -97,13 +97,17 @@ fn interruptions_are_never_reported() {
         let _storm = Storm::over(pthread_self());
         // A deadline is met neither early nor, by starting over at every signal, never.
         let limit = Duration::from_millis(30);
-        let start = Instant::now();
-        let error = a
-            .read_deadline(&mut [0], Deadline::after(limit))
-            .unwrap_err();
-        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
-        assert!(start.elapsed() >= limit);
-        assert!(start.elapsed() < Duration::from_secs(5));
+        let mut took = Duration::MAX;
+        for _ in 0..5 {
+            let start = Instant::now();
+            let error = a
+                .read_deadline(&mut [0], Deadline::after(limit))
+                .unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+            took = took.min(start.elapsed());
+            assert!(took >= limit);
+        }
+        assert!(took < limit + Duration::from_millis(250), "{took:?}");
         // A peer that is slow both ways makes every transfer wait.
         let len = 1 << 20;
         let echo = thread::spawn(move || {

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Runs `body` and fails when it takes longer than `limit`.
 #[track_caller]
@@ -40,4 +40,37 @@ pub(crate) fn poll(fd: std::os::fd::BorrowedFd<'_>, flags: nix::poll::PollFlags)
         ready > 0,
         "an armed channel did not wake its sleeper within 20 s"
     );
+}
+
+/// What a call may be late by.
+pub(crate) const TOLERANCE: Duration = Duration::from_millis(250);
+
+/// A busy machine may take the processor away for longer than the tolerance, but not so often in a row.
+const ATTEMPTS_MAX: usize = 5;
+
+/// Runs `attempt`, which measures by how much something was late, until that is within the tolerance,
+/// and fails when it never is.
+#[track_caller]
+pub(crate) fn punctual(what: &str, mut attempt: impl FnMut() -> Duration) {
+    let mut late = Vec::new();
+    while late.len() < ATTEMPTS_MAX {
+        let by = attempt();
+        if by <= TOLERANCE {
+            return;
+        }
+        late.push(by);
+    }
+    panic!("{what}: late by {late:?}, each more than {TOLERANCE:?}");
+}
+
+/// Runs `wait`, which is to take as long as `limit`: never less, and more by the tolerance at most.
+#[track_caller]
+pub(crate) fn takes(what: &str, limit: Duration, mut wait: impl FnMut()) {
+    punctual(what, || {
+        let start = Instant::now();
+        wait();
+        let took = start.elapsed();
+        assert!(took >= limit, "{what}: {took:?} is less than {limit:?}");
+        took - limit
+    });
 }
