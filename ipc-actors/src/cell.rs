@@ -84,16 +84,23 @@ impl<A: Actor> Cell<A> {
 
     /// Handles what is in the mailbox, at most `budget` messages.
     pub(crate) fn turn(&mut self, budget: u64) -> Turn {
+        self.fetch();
+        self.deliver(budget)
+    }
+
+    /// Handles what was fetched, at most `budget` messages.
+    pub(crate) fn deliver(&mut self, budget: u64) -> Turn {
         set_current_actor(Some(self.core.mailbox.id));
         let turn = self.guarded_turn(budget);
         set_current_actor(None);
         turn
     }
 
-    fn guarded_turn(&mut self, budget: u64) -> Turn {
+    /// Does what the control lane says, and takes the messages out of the mailbox unless some are left
+    /// from before.
+    pub(crate) fn fetch(&mut self) {
         if self.core.mailbox.status.incarnation() != self.core.incarnation {
-            // The supervisor has given this incarnation up and the next one has the mailbox.
-            return Turn::Ended(ExitReason::Killed);
+            return;
         }
         if self.core.mailbox.status.has_control() {
             let control = self.core.mailbox.take_control();
@@ -103,6 +110,13 @@ impl<A: Actor> Cell<A> {
             let spare = self.spare.take();
             let control = self.core.mailbox.take(&mut self.runs, spare);
             self.obey(control);
+        }
+    }
+
+    fn guarded_turn(&mut self, budget: u64) -> Turn {
+        if self.core.mailbox.status.incarnation() != self.core.incarnation {
+            // The supervisor has given this incarnation up and the next one has the mailbox.
+            return Turn::Ended(ExitReason::Killed);
         }
         if let Some(reason) = self.core.ended.take() {
             return Turn::Ended(reason);
@@ -186,6 +200,11 @@ impl<A: Actor> Cell<A> {
                 }
             }
         }
+    }
+
+    /// Gives the incarnation up without its last hooks; what was not begun waits for the next.
+    pub(crate) fn abandon(mut self) {
+        self.core.mailbox.put_back(std::mem::take(&mut self.runs));
     }
 
     /// Runs the last hooks, puts what was not begun back, and answers the reason to be reported.

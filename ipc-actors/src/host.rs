@@ -44,6 +44,9 @@ struct Batch<A: Actor> {
 }
 
 impl<A: Actor> Item<A> for Batch<A> {
+    // The arbiter keeps the count.
+    const IS_ASKED: bool = true;
+
     fn deliver(self, actor: &mut A, ctx: &mut Context<'_, A>) {
         let mut bytes = self.bytes.as_slice();
         let mut first = true;
@@ -140,7 +143,7 @@ impl<A: Actor> Host<A> {
             }
             if !connected {
                 // Nobody is left to work for.
-                return Report::Ended(cell.finish(ExitReason::Shutdown));
+                return host.ended(cell.finish(ExitReason::Shutdown));
             }
             if Instant::now() >= next_beat {
                 host.beat();
@@ -148,7 +151,7 @@ impl<A: Actor> Host<A> {
             }
             turn = cell.turn(TURN_LEN);
             if let Turn::Ended(reason) = turn {
-                return Report::Ended(cell.finish(reason));
+                return host.ended(cell.finish(reason));
             }
         }
     }
@@ -168,7 +171,8 @@ impl<A: Actor> Host<A> {
                 let last = match Cell::start(params, core) {
                     Ok(cell) => {
                         worker.report(Report::Ready);
-                        Report::Ended(worker.work(cell))
+                        let reason = worker.work(cell);
+                        worker.ended(reason)
                     }
                     Err(reason) => Report::Failed(reason),
                 };
@@ -194,7 +198,7 @@ impl<A: Actor> Host<A> {
                     while host.mailbox.status.state() < crate::State::Closed {
                         thread::park_timeout(beat);
                     }
-                    return Report::Ended(ExitReason::Shutdown);
+                    return host.ended(ExitReason::Shutdown);
                 }
             }
         }
@@ -292,6 +296,10 @@ impl<A: Actor> Host<A> {
 
     fn answer(&self, request: u64, answer: Result<Block, AskError>) {
         self.report(Report::Answer(request, answer));
+    }
+
+    fn ended(&self, reason: ExitReason) -> Report {
+        Report::Ended(reason, self.mailbox.status.handled())
     }
 
     fn report(&self, report: Report) -> bool {

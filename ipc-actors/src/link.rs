@@ -42,6 +42,8 @@ struct Request {
     /// It left as an order of its own, ahead of the batches: it is gone with the incarnation that it
     /// was sent to, and never waits for the next.
     is_order: bool,
+    /// How many messages had been taken when it was, itself included.
+    position: u64,
 }
 
 struct Out {
@@ -52,7 +54,7 @@ struct Out {
     count: usize,
     /// A thread is writing and will look at `batch` again.
     flushing: bool,
-    /// The loop was asked to write.
+    /// The loop was asked to write, and does so until nothing is left.
     posted: bool,
     closed: bool,
     /// Senders sleep until there is room.
@@ -64,9 +66,22 @@ struct Out {
     sent: u64,
     /// Counts incarnations that are gone.
     epoch: u64,
+    /// Messages that were ever taken.
+    taken: u64,
+    /// Of those, the ones that have left for an incarnation.
+    left: u64,
+    /// Of those, the ones that are known to be dealt with, or to be lost.
+    settled: u64,
+    /// What had left when the present incarnation came.
+    connected: u64,
 }
 
 impl Out {
+    /// An answer has come: what left before its question was handled before it.
+    fn settle(&mut self, position: u64) {
+        self.settled = self.settled.max(position.min(self.left));
+    }
+
     /// Drops the oldest requests that wait for nothing any more.
     fn forget_answered(&mut self) {
         while let Some(None) = self.pending.front() {
@@ -78,6 +93,14 @@ impl Out {
 
 /// The way to an actor in its own process: batches messages, keeps those that were not sent over to
 /// the next incarnation, and knows who waits for an answer.
+///
+/// What is in `batch` always has somebody who will write it. While there is a sender, that is the
+/// thread that is `flushing`, which looks again before it lets go of the lock with the flag down, or
+/// the loop, which was asked to (`posted`) and keeps the flag up until it has seen the batch and the
+/// sender's own buffer empty. Whoever leaves something behind with both flags down raises `posted`
+/// under the same lock ([`Link::hand_over`]). While there is no sender it is whoever brings the next
+/// one ([`Link::connect`]), and both flags belong to the incarnation whose `epoch` they were raised
+/// in. What the sender has kept of a frame that it took ([`Sender::try_flush`]) counts as left behind.
 pub(crate) struct Link {
     pub(crate) id: ActorId,
     pub(crate) name: Arc<str>,
@@ -130,6 +153,10 @@ impl Link {
             base: 1,
             sent: 1,
             epoch: 0,
+            taken: 0,
+            left: 0,
+            settled: 0,
+            connected: 0,
         };
         Self {
             id,
@@ -180,11 +207,14 @@ impl Link {
         };
         Record::append(&mut out.batch, command, request, encode).map_err(|_| Refused::Encode)?;
         out.count += 1;
+        out.taken += 1;
         let urgent = answered.is_some();
         if let Some(answered) = answered {
+            let position = out.taken;
             out.pending.push_back(Some(Request {
                 pending: Pending::Bytes(answered),
                 is_order: false,
+                position,
             }));
         }
         if out.sender.is_none() || out.flushing {
@@ -192,12 +222,30 @@ impl Link {
         }
         if urgent || out.batch.len() >= FLUSH_LEN {
             let deadline = if here { Deadline::Now } else { deadline };
-            drop(self.flush(out, deadline));
-        } else if !std::mem::replace(&mut out.posted, true) {
+            out = self.flush(out, deadline);
+        }
+        self.hand_over(out);
+        Ok(())
+    }
+
+    /// Has the loop write what is left, unless somebody else does already.
+    fn hand_over(self: &Arc<Self>, mut out: MutexGuard<'_, Out>) {
+        let left = !out.batch.is_empty() || Self::is_clogged(&out);
+        if left
+            && out.sender.is_some()
+            && !out.flushing
+            && !std::mem::replace(&mut out.posted, true)
+        {
             drop(out);
             self.post_flush();
         }
-        Ok(())
+    }
+
+    /// Whether the sender has kept a part of a frame for which there was no room.
+    fn is_clogged(out: &Out) -> bool {
+        // An error is the end of the incarnation, which is reported on its own.
+        let flushed = |sender: &Sender<_>| sender.try_flush().unwrap_or(true);
+        !out.sender.as_ref().is_none_or(flushed)
     }
 
     fn wait<'a>(&self, mut out: MutexGuard<'a, Out>, deadline: Deadline) -> MutexGuard<'a, Out> {
@@ -215,22 +263,38 @@ impl Link {
         let link = Arc::clone(self);
         // Without a loop there is no actor either.
         drop(self.poster.post(move |ctx| {
-            if link.flush_now() {
-                return;
+            let epoch = link.epoch();
+            if !link.flush_now(epoch) {
+                Tree::flush_when_writable(ctx, &link, epoch);
             }
-            Tree::flush_when_writable(ctx, &link);
         }));
     }
 
-    /// Writes what is there without waiting. Answers whether nothing is left.
-    pub(crate) fn flush_now(&self) -> bool {
+    /// Counts the incarnations that are gone: what was begun for one is not for the next.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.lock().epoch
+    }
+
+    /// Writes what is there without waiting, for the loop, which was asked to. Answers whether nothing
+    /// is left; else the loop comes back when there is room.
+    pub(crate) fn flush_now(&self, epoch: u64) -> bool {
         let mut out = self.lock();
-        out.posted = false;
-        if out.flushing || out.sender.is_none() {
+        if out.epoch != epoch {
+            // The flag is that of the next incarnation, if it is up.
             return true;
         }
-        let out = self.flush(out, Deadline::Now);
-        out.batch.is_empty() || out.sender.is_none()
+        if out.sender.is_some() && !out.flushing {
+            out = self.flush(out, Deadline::Now);
+        }
+        if out.epoch != epoch {
+            return true;
+        }
+        // A thread that is flushing looks again at what is left, and then for the flag.
+        let done = out.sender.is_none()
+            || out.flushing
+            || (out.batch.is_empty() && !Self::is_clogged(&out));
+        out.posted = !done;
+        done
     }
 
     /// Writes batches until none is left or the deadline has passed. The lock is open meanwhile, so
@@ -247,6 +311,7 @@ impl Link {
             };
             let batch = std::mem::take(&mut out.batch);
             let count = std::mem::take(&mut out.count);
+            out.left += count as u64;
             let next = out.base + out.pending.len() as u64;
             let sent = std::mem::replace(&mut out.sent, next);
             let epoch = out.epoch;
@@ -264,6 +329,7 @@ impl Link {
                 continue;
             }
             out.sent = sent;
+            out.left -= count as u64;
             let gone = matches!(refused, TrySendError::Disconnected(_));
             if let Order::Batch(Block(mut batch)) = refused.into_inner().0 {
                 batch.append(&mut out.batch);
@@ -284,13 +350,15 @@ impl Link {
     }
 
     /// Sends an order that goes ahead of the messages which are still here. Never waits.
-    pub(crate) fn order(&self, order: Order) -> bool {
+    pub(crate) fn order(self: &Arc<Self>, order: Order) -> bool {
         let sender = self.lock().sender.clone();
-        sender.is_some_and(|sender| sender.try_send(ToActor(order)).is_ok())
+        let sent = sender.is_some_and(|sender| sender.try_send(ToActor(order)).is_ok());
+        self.hand_over(self.lock());
+        sent
     }
 
     /// Sends an order that is answered.
-    pub(crate) fn ask(&self, pending: Pending, order: impl FnOnce(u64) -> Order) {
+    pub(crate) fn ask(self: &Arc<Self>, pending: Pending, order: impl FnOnce(u64) -> Order) {
         let mut out = self.lock();
         let Some(sender) = out.sender.clone() else {
             drop(out);
@@ -300,6 +368,7 @@ impl Link {
         out.pending.push_back(Some(Request {
             pending,
             is_order: true,
+            position: 0,
         }));
         drop(out);
         if let Err(refused) = sender.try_send(ToActor(order(request))) {
@@ -313,6 +382,7 @@ impl Link {
                 pending.fail(error);
             }
         }
+        self.hand_over(self.lock());
     }
 
     pub(crate) fn take_pending(&self, request: u64) -> Option<Pending> {
@@ -320,7 +390,9 @@ impl Link {
         let index = usize::try_from(request.checked_sub(out.base)?).ok()?;
         let request = out.pending.get_mut(index)?.take();
         out.forget_answered();
-        Some(request?.pending)
+        let request = request?;
+        out.settle(request.position);
+        Some(request.pending)
     }
 
     /// The sender of the present incarnation.
@@ -332,18 +404,20 @@ impl Link {
     pub(crate) fn connect(self: &Arc<Self>, sender: Sender<ToActor>) {
         let mut out = self.lock();
         out.sender = Some(sender);
-        if !out.batch.is_empty() && !std::mem::replace(&mut out.posted, true) {
-            drop(out);
-            self.post_flush();
-        }
+        self.hand_over(out);
     }
 
     /// The incarnation is gone. Answers are sent before the next message is begun, so of the messages
     /// without one the oldest may have been begun and the others were not; none was if the actor
     /// took its leave. What has not left for it waits for the next incarnation.
-    pub(crate) fn disconnect(&self, took_leave: bool) {
+    ///
+    /// Answers how many messages that were only told are lost: those that had left for it and were
+    /// not seen to be handled. `handled` is how many it says it has handled, if it could say so;
+    /// without that, messages after the last answer count as lost although some were handled.
+    pub(crate) fn disconnect(&self, took_leave: bool, handled: Option<u64>) -> u64 {
         let mut out = self.lock();
         out.sender = None;
+        out.posted = false;
         out.epoch += 1;
         let left = out.sent.saturating_sub(out.base);
         let mut lost = Vec::new();
@@ -352,6 +426,17 @@ impl Link {
             lost.extend(slot.take_if(is_lost));
         }
         out.forget_answered();
+        if let Some(handled) = handled {
+            let position = out.connected.saturating_add(handled);
+            out.settle(position);
+        }
+        let asked = lost.iter().filter(|request| !request.is_order);
+        let asked = asked
+            .filter(|request| request.position > out.settled)
+            .count() as u64;
+        let told = (out.left - out.settled).saturating_sub(asked);
+        out.settled = out.left;
+        out.connected = out.left;
         drop(out);
         self.room.notify_all();
         let mut error = if took_leave {
@@ -368,21 +453,24 @@ impl Link {
             };
             request.pending.fail(error);
         }
+        told
     }
 
-    /// The actor will not come back.
-    pub(crate) fn close(&self) {
-        self.disconnect(false);
+    /// The actor will not come back. Answers how many messages that were only told are lost.
+    pub(crate) fn close(&self) -> u64 {
+        let mut told = self.disconnect(false, None);
         let mut out = self.lock();
         out.closed = true;
         out.batch = Vec::new();
-        out.count = 0;
+        let count = std::mem::take(&mut out.count) as u64;
         let pending = std::mem::take(&mut out.pending);
         drop(out);
         self.room.notify_all();
+        told += count.saturating_sub(pending.iter().flatten().count() as u64);
         for request in pending.into_iter().flatten() {
             request.pending.fail(AskError::NotStarted);
         }
+        told
     }
 
     pub(crate) fn waiting(&self) -> usize {

@@ -25,6 +25,9 @@ pub(crate) enum Control {
 
 /// One message on its way.
 pub(crate) trait Item<A: Actor>: Send + 'static {
+    /// Whoever sent it is told when it is dropped.
+    const IS_ASKED: bool;
+
     fn deliver(self, actor: &mut A, ctx: &mut Context<'_, A>);
 }
 
@@ -32,6 +35,8 @@ pub(crate) trait Item<A: Actor>: Send + 'static {
 pub(crate) struct Tell<M>(pub(crate) M);
 
 impl<A: Handler<M>, M: Message> Item<A> for Tell<M> {
+    const IS_ASKED: bool = false;
+
     #[inline]
     fn deliver(self, actor: &mut A, ctx: &mut Context<'_, A>) {
         drop(actor.handle(self.0, ctx));
@@ -42,6 +47,8 @@ impl<A: Handler<M>, M: Message> Item<A> for Tell<M> {
 pub(crate) struct Ask<M: Message>(pub(crate) M, pub(crate) Asked<M::Reply>);
 
 impl<A: Handler<M>, M: Message> Item<A> for Ask<M> {
+    const IS_ASKED: bool = true;
+
     #[inline]
     fn deliver(self, actor: &mut A, ctx: &mut Context<'_, A>) {
         let Self(message, mut asked) = self;
@@ -71,6 +78,8 @@ impl<A: Actor> Raw<A> {
 }
 
 impl<A: Actor> Item<A> for Raw<A> {
+    const IS_ASKED: bool = true;
+
     fn deliver(mut self, actor: &mut A, ctx: &mut Context<'_, A>) {
         self.started = true;
         let mut out = Vec::new();
@@ -143,6 +152,8 @@ pub(crate) trait AnyRun<A: Actor>: Send {
     /// leaves the rest in place.
     fn deliver(&mut self, actor: &mut A, ctx: &mut Context<'_, A>);
     fn len(&self) -> usize;
+    /// Of those, the messages that were only told.
+    fn told(&self) -> usize;
     fn as_any(&mut self) -> &mut dyn Any;
 }
 
@@ -159,6 +170,10 @@ impl<A: Actor, I: Item<A>> AnyRun<A> for Run<I> {
 
     fn len(&self) -> usize {
         self.0.len()
+    }
+
+    fn told(&self) -> usize {
+        if I::IS_ASKED { 0 } else { self.0.len() }
     }
 
     fn as_any(&mut self) -> &mut dyn Any {
@@ -385,8 +400,9 @@ impl<A: Actor> Mailbox<A> {
         drop(control);
     }
 
-    /// Refuses messages from now on and drops those that wait.
-    pub(crate) fn close(&self) {
+    /// Refuses messages from now on and drops those that wait. Answers how many of them nobody is told
+    /// of.
+    pub(crate) fn close(&self) -> u64 {
         let mut lanes = self.lock();
         lanes.closed = true;
         lanes.len = 0;
@@ -395,8 +411,10 @@ impl<A: Actor> Mailbox<A> {
         drop(lanes);
         self.room.notify_all();
         // Outside the lock: it answers asks, whose callbacks may send.
+        let told: usize = runs.iter().map(|run| run.told()).sum();
         drop(runs);
         drop(control);
+        told as u64
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -432,6 +432,15 @@ impl<A: Actor> Proxy<A> {
         }
     }
 
+    /// How many messages were told to the actor and are lost, over all its incarnations: they had left
+    /// for a process that died, or waited for one that did not come back. After a crash a few of them
+    /// may have been handled since the last answer. Asks are told so themselves and do not count. A
+    /// remote actor's are not known.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.status().lost()
+    }
+
     /// How many messages wait for the actor in this process.
     #[must_use]
     pub fn waiting(&self) -> usize {

@@ -16,6 +16,8 @@ pub(crate) struct Status {
     control: AtomicBool,
     /// Messages handled by this and earlier incarnations.
     handled: AtomicU64,
+    /// Messages that were told and never begun, as far as that is known.
+    lost: AtomicU64,
     /// When the message at hand was begun or progress was reported, in microseconds since `epoch`
     /// plus one; zero when the actor is idle.
     busy_since: AtomicU64,
@@ -32,6 +34,7 @@ impl Status {
             incarnation: AtomicU32::new(0),
             control: AtomicBool::new(false),
             handled: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
             busy_since: AtomicU64::new(0),
             waiting_there: AtomicU64::new(0),
         }
@@ -73,6 +76,14 @@ impl Status {
 
     pub(crate) fn handled(&self) -> u64 {
         self.handled.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_lost(&self, count: u64) {
+        self.lost.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_busy(&self) {

@@ -92,8 +92,8 @@ pub(crate) enum Report {
         waiting: u64,
         busy_us: Option<u64>,
     },
-    /// The last frame: the actor ended by itself or because it was asked to.
-    Ended(ExitReason),
+    /// The last frame: the actor ended by itself or because it was asked to, after so many messages.
+    Ended(ExitReason, u64),
 }
 
 /// One message in a batch: a header of sixteen bytes, then the body.

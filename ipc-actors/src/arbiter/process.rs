@@ -23,6 +23,8 @@ pub(crate) struct Process {
     why: Option<ExitReason>,
     /// The reason it gave itself.
     last: Option<ExitReason>,
+    /// How many messages it had handled when it ended, if it said so.
+    handled: Option<u64>,
     /// When it was last heard of.
     seen: Instant,
     /// For how long it had worked on one message when it last said so.
@@ -95,6 +97,7 @@ impl Process {
             is_ready: false,
             why: None,
             last: None,
+            handled: None,
             seen: Instant::now(),
             busy: Duration::ZERO,
             alarm,
@@ -115,8 +118,10 @@ impl Process {
                     origin.link.status.observe(*handled, *waiting, *busy_us);
                     process.busy = Duration::from_micros(busy_us.unwrap_or(0));
                 }
-                Report::Failed(reason) | Report::Ended(reason) => {
+                Report::Failed(reason) => process.last = Some(reason.clone()),
+                Report::Ended(reason, handled) => {
                     process.last = Some(reason.clone());
+                    process.handled = Some(*handled);
                 }
                 _ => {}
             }
@@ -144,7 +149,7 @@ impl Process {
                 // A time-out that has passed is acted upon at once; the alarm stays as it is.
                 Tree::check_health(ctx, origin.id, origin.incarnation);
             }
-            Report::Failed(_) | Report::Ended(_) => {}
+            Report::Failed(_) | Report::Ended(..) => {}
         }
     }
 
@@ -201,6 +206,11 @@ impl Process {
         self.last
             .as_ref()
             .is_some_and(|last| !matches!(last, ExitReason::Panicked(_)))
+    }
+
+    /// How many messages it says it has handled, if it came to saying so.
+    pub(super) fn handled(&self) -> Option<u64> {
+        self.handled
     }
 
     /// Alive: it was heard of within the time-out. Making progress: it has not worked on one message

@@ -8,7 +8,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use ipc_dispatch::{Context, Selector};
+use ipc_dispatch::{Context, Selector, SelectorOptions};
 
 use super::handle::{Arbiter, Shared};
 use super::tree::Tree;
@@ -45,9 +45,8 @@ pub struct ArbiterLoop {
     arbiter: Arbiter,
 }
 
-/// So often the loop looks for what was posted before it lets actors handle mail; a flood of posts
-/// must not starve them.
-const POSTS_FIRST_MAX: usize = 16;
+/// How many posts the selector does in one turn.
+const TASKS_PER_TURN: usize = 1024;
 
 impl ArbiterLoop {
     /// An arbiter without actors, whose loop belongs to the calling thread.
@@ -56,7 +55,7 @@ impl ArbiterLoop {
     ///
     /// What the system says when it gives no descriptors.
     pub fn new(options: ArbiterOptions) -> io::Result<Self> {
-        let selector = Selector::new()?;
+        let selector = SelectorOptions::new().tasks_max(TASKS_PER_TURN).open()?;
         let shared = Arc::new(Shared::new(selector.poster()));
         let tree = Tree::new(Arc::clone(&shared), options.supervisor);
         let arbiter = Arbiter::new(shared);
@@ -124,17 +123,18 @@ impl ArbiterLoop {
     }
 
     /// Lets actors on the loop handle their mail. What was asked of the arbiter before that mail was
-    /// sent is done first, so that a watch is there when the message that it waits for kills.
+    /// sent is done first, so that a watch is there when the message that it waits for kills: the mail
+    /// is taken, then what is posted by then is done, then the mail is handled. Whoever posts and then
+    /// sends has posted by the time that the mail is taken.
     fn run_ready(&mut self) -> io::Result<bool> {
         if !self.tree.take_ready() {
             return Ok(false);
         }
-        // More may be posted, and mail sent, while this runs: looking once would leave a wide gap.
-        for _ in 0..POSTS_FIRST_MAX {
-            if self.arbiter.shared.poster.is_empty() {
-                break;
-            }
+        // What is posted meanwhile is behind the mail, and a flood of it must not starve the actors.
+        let mut posted = self.arbiter.shared.poster.len();
+        while posted > 0 && !self.arbiter.shared.poster.is_empty() {
             self.turn_selector(Some(Duration::ZERO))?;
+            posted = posted.saturating_sub(TASKS_PER_TURN);
         }
         let Self { selector, tree, .. } = self;
         Ok(Tree::run_ready(&mut Context {

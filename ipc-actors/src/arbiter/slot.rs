@@ -36,16 +36,19 @@ pub(crate) trait AnySlot {
     fn stop(&mut self, reason: ExitReason) -> Option<ExitReason>;
     /// Ends the incarnation without asking; likewise.
     fn kill(&mut self, reason: ExitReason) -> Option<ExitReason>;
-    /// Lets an actor on the loop handle messages.
+    /// Takes the mail of an actor on the loop out of its mailbox.
+    fn fetch(&mut self);
+    /// Lets an actor on the loop handle the mail that was fetched.
     fn turn(&mut self) -> Turn;
     /// The incarnation is up.
     fn started(&mut self);
-    /// The incarnation is gone: gives up what belonged to it.
-    fn ended(&mut self);
+    /// The incarnation is gone: gives up what belonged to it. Answers how many messages that were only
+    /// told are lost.
+    fn ended(&mut self) -> u64;
     /// Says how the spawn went, once.
     fn spawned(&mut self, result: Result<(), SpawnError>);
-    /// The actor will not come back.
-    fn close(&mut self);
+    /// The actor will not come back. Answers how many messages are lost, as `ended`.
+    fn close(&mut self) -> u64;
     /// When the incarnation must have shown life again, if it is watched.
     fn health(&self, now: Instant) -> Option<Health>;
     /// What is known of it without asking it.
@@ -363,15 +366,23 @@ impl<A: Actor> AnySlot for Slot<A> {
                 // A thread goes on until its handler returns; the number tells it that it is over.
                 self.starts += 1;
                 self.status.set_incarnation(self.incarnation());
-                self.running = Running::Down;
+                if let Running::Local(cell) = std::mem::replace(&mut self.running, Running::Down) {
+                    cell.abandon();
+                }
                 Some(reason)
             }
         }
     }
 
+    fn fetch(&mut self) {
+        if let Running::Local(cell) = &mut self.running {
+            cell.fetch();
+        }
+    }
+
     fn turn(&mut self) -> Turn {
         match &mut self.running {
-            Running::Local(cell) => match cell.turn(TURN_LEN) {
+            Running::Local(cell) => match cell.deliver(TURN_LEN) {
                 Turn::Ended(reason) => match std::mem::replace(&mut self.running, Running::Down) {
                     Running::Local(cell) => Turn::Ended(cell.finish(reason)),
                     _ => Turn::Ended(reason),
@@ -390,7 +401,8 @@ impl<A: Actor> AnySlot for Slot<A> {
         }
     }
 
-    fn ended(&mut self) {
+    fn ended(&mut self) -> u64 {
+        let mut lost = 0;
         match (
             std::mem::replace(&mut self.running, Running::Down),
             &self.route,
@@ -398,13 +410,15 @@ impl<A: Actor> AnySlot for Slot<A> {
             // It has said its last word and ends at once.
             (Running::Thread(thread), _) => drop(thread.join()),
             (Running::Process(process), Route::Process(link)) => {
-                link.disconnect(process.took_leave());
+                lost = link.disconnect(process.took_leave(), process.handled());
             }
             _ => {}
         }
         if !self.status.state().is_stopped() {
             self.status.set_state(State::Closed);
         }
+        self.status.add_lost(lost);
+        lost
     }
 
     fn spawned(&mut self, result: Result<(), SpawnError>) {
@@ -414,13 +428,15 @@ impl<A: Actor> AnySlot for Slot<A> {
         }
     }
 
-    fn close(&mut self) {
-        match &self.route {
+    fn close(&mut self) -> u64 {
+        let lost = match &self.route {
             Route::Here(mailbox) => mailbox.close(),
             Route::Process(link) => link.close(),
-            Route::Remote(_) => {}
-        }
+            Route::Remote(_) => 0,
+        };
+        self.status.add_lost(lost);
         self.arbiter.shared.forget(&self.name, self.id);
+        lost
     }
 
     fn health(&self, now: Instant) -> Option<Health> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ipc_dispatch::{AlarmId, Context, Next};
 
@@ -318,9 +318,9 @@ impl Tree {
             }
             Told::Failed(reason) | Told::Ended(reason) => {
                 let was_up = std::mem::take(&mut entry.is_up);
-                entry.slot.ended();
+                let lost = entry.slot.ended();
                 entry.last = Some(reason.clone());
-                Self::tell_of_end(ctx, id, incarnation, &reason);
+                Self::tell_of_end(ctx, id, incarnation, &reason, lost);
                 match owner {
                     Owner::Child(node, key) => {
                         Self::feed(ctx, node, Event::Exited(key, reason));
@@ -350,7 +350,7 @@ impl Tree {
                 self.shared.home.wake_loop();
             }
         }
-        entry.slot.close();
+        let lost = entry.slot.close();
         for watcher in entry.watchers {
             // Nobody told of an end: it never came up again.
             let reason = entry.last.clone().unwrap_or(ExitReason::Shutdown);
@@ -359,6 +359,7 @@ impl Tree {
                 id,
                 incarnation,
                 reason,
+                lost,
             }));
         }
         let error = entry
@@ -437,13 +438,18 @@ impl Tree {
         }
     }
 
-    /// Notes which actors on the loop have mail. Answers whether any has.
+    /// Takes the mail of the actors on the loop out of their mailboxes. Answers whether any has some.
     pub(super) fn take_ready(&mut self) -> bool {
         self.shared.home.take(&mut self.ready);
+        for id in &self.ready {
+            if let Some(entry) = self.actors.get_mut(id) {
+                entry.slot.fetch();
+            }
+        }
         !self.ready.is_empty()
     }
 
-    /// Gives those that were noted a turn each. Answers whether there is more to do.
+    /// Gives those whose mail was taken a turn each. Answers whether there is more to do.
     pub(super) fn run_ready(ctx: &mut Context<'_, Self>) -> bool {
         let mut ready = std::mem::take(&mut ctx.state.ready);
         for id in ready.drain(..) {
@@ -464,20 +470,29 @@ impl Tree {
     }
 
     /// Writes what waits for a process as soon as there is room.
-    pub(crate) fn flush_when_writable(ctx: &mut Context<'_, Self>, link: &Arc<Link>) {
+    pub(crate) fn flush_when_writable(ctx: &mut Context<'_, Self>, link: &Arc<Link>, epoch: u64) {
         let Some(sender) = link.sender() else { return };
-        let link = Arc::clone(link);
+        let writer = Arc::clone(link);
         let key = ctx.add(sender);
         let registered = ctx.on_writable(key, move |_, _: &mut Context<'_, Self>| {
-            if link.flush_now() {
+            if writer.flush_now(epoch) {
                 ipc_dispatch::Control::Close
             } else {
                 ipc_dispatch::Control::Keep
             }
         });
         if registered.is_err() {
-            // The next message tries again.
+            // No descriptor can be watched just now: what is left must not wait for ever.
             ctx.close(key);
+            let link = Arc::clone(link);
+            ctx.alarm(WRITE_AGAIN, move |ctx| {
+                if !link.flush_now(epoch) {
+                    Self::flush_when_writable(ctx, &link, epoch);
+                }
+            });
         }
     }
 }
+
+/// When to try again to write to a process whose channel cannot be watched.
+const WRITE_AGAIN: Duration = Duration::from_millis(10);

@@ -15,6 +15,10 @@ pub struct Down {
     pub incarnation: u32,
     /// Why. [`ExitReason::NoSuchActor`] if there was no such actor.
     pub reason: ExitReason,
+    /// How many messages that were only told are lost with it: those that had left for its process
+    /// and were not seen to be handled. After a crash some of them may have been handled since the
+    /// last answer; asks are not counted, as each is told its own end.
+    pub lost: u64,
 }
 
 pub(super) type DownResolver = Resolver<Down, SpawnError>;
@@ -68,6 +72,7 @@ impl Tree {
                     id,
                     incarnation: 0,
                     reason,
+                    lost: 0,
                 }));
             }
         }
@@ -107,6 +112,7 @@ impl Tree {
         id: ActorId,
         incarnation: u32,
         reason: &ExitReason,
+        lost: u64,
     ) {
         let Some(entry) = ctx.state.actors.get_mut(&id) else {
             return;
@@ -120,6 +126,7 @@ impl Tree {
                 id,
                 incarnation,
                 reason: reason.clone(),
+                lost,
             }));
         }
         for linked in links {

@@ -5,8 +5,8 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use ipc_actors::{
-    Arbiter, ArbiterOptions, ArbiterThread, AskError, ExitReason, Proxy, Shutdown, SpawnError,
-    Spec, State,
+    Arbiter, ArbiterLoop, ArbiterOptions, ArbiterThread, AskError, ExitReason, Proxy, Shutdown,
+    SpawnError, Spec, State,
 };
 
 use crate::actors::{Add, Counter, Harm, Pid, Read, Start};
@@ -234,6 +234,59 @@ fn tells_to_a_process_arrive_in_order_and_block_when_it_is_slow() {
             counter.send(Add(1)).unwrap();
         }
         assert_eq!(counter.ask_timeout(Read, LIMIT), Ok(100_000));
+    });
+}
+
+#[test]
+fn a_tell_is_handled_or_counted_as_lost() {
+    with_arbiter(|arbiter| {
+        let counter = spawn(arbiter, counter());
+        let pid = pid(&counter);
+        let watch = arbiter.watch(counter.id());
+        let busy = counter.ask(Harm::Busy(60_000));
+        for _ in 0..500 {
+            counter.send(Add(1)).unwrap();
+        }
+        signal(pid, "KILL");
+        assert_eq!(busy.wait_timeout(LIMIT).unwrap(), Err(AskError::Started));
+        let down = watch.wait_timeout(LIMIT).unwrap().unwrap();
+        // Those that had not left are done by the next incarnation.
+        let handled = counter.ask_timeout(Read, LIMIT).unwrap();
+        assert_eq!(handled + down.lost, 500);
+        assert_eq!(counter.lost(), down.lost);
+        // A clean end knows it exactly.
+        for _ in 0..500 {
+            counter.send(Add(1)).unwrap();
+        }
+        arbiter.stop_actor(counter.id()).wait().unwrap();
+        assert!(counter.lost() <= 1000);
+    });
+}
+
+#[test]
+fn what_does_not_fit_is_written_when_there_is_room() {
+    within(3 * LIMIT, || {
+        set_up();
+        let mut root = ArbiterLoop::new(ArbiterOptions::default()).unwrap();
+        let arbiter = root.arbiter();
+        let spawning = arbiter.spawn(counter().capacity(1 << 20));
+        let counter = root.wait(spawning.into_deferred()).unwrap().unwrap();
+        // On the loop's own thread nothing may wait for room, and nobody sends again.
+        let mut sent = 0;
+        while sent < 100_000 && counter.send(Add(1)).is_ok() {
+            sent += 1;
+        }
+        assert!(sent > 1000, "{sent}");
+        let asked = loop {
+            let asked = counter.ask(Read);
+            match root.wait(asked).unwrap() {
+                Err(AskError::Full) => root.turn(None).unwrap(),
+                answer => break answer,
+            }
+        };
+        assert_eq!(asked, Ok(sent));
+        arbiter.stop();
+        root.run().unwrap();
     });
 }
 

@@ -22,6 +22,7 @@ fn a_watch_tells_of_the_end_of_an_incarnation_once() {
                 id,
                 incarnation: 0,
                 reason,
+                lost: 0,
             };
             for watch in [first, second] {
                 let told = watch.wait_timeout(LIMIT).expect("in time");
