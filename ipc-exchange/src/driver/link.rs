@@ -228,6 +228,12 @@ impl Link {
         }
     }
 
+    /// Kills what a worker that has just died has started. A process group's number is given to no
+    /// new process while the group has members, and to none so soon after it had.
+    pub(super) fn kill_group(&self) {
+        self.signal(Signal::SIGKILL);
+    }
+
     /// A job is on its way to the worker.
     pub(super) fn push(&mut self, job: usize, run: Run) {
         self.page.publish(run.seq);

@@ -446,6 +446,9 @@ impl Driver {
         let Some(link) = self.link(key) else {
             return;
         };
+        if !exit.is_success() {
+            link.kill_group();
+        }
         link.exit = Some(exit);
         link.child = None;
         let source = link.key;

@@ -17,6 +17,7 @@ tests![
     a_lost_task_is_tried_again,
     a_poisonous_task_is_given_up,
     a_killed_worker_is_replaced_at_once,
+    what_a_killed_worker_started_ends_with_it,
     workers_end_with_a_killed_parent,
 ];
 
@@ -151,6 +152,21 @@ fn a_killed_worker_is_replaced_at_once() {
         assert!(told < Duration::from_millis(500), "{told:?}");
         assert!(replaced < Duration::from_secs(2), "{replaced:?}");
     }
+    exchange.finish();
+}
+
+/// Only the worker is killed, not its process group.
+fn what_a_killed_worker_started_ends_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("grandchild");
+    let exchange = Exchange::new(1).unwrap();
+    let lost = exchange.submit(tasks::grandchild, path.clone()).unwrap();
+    let pid = || fs::read_to_string(&path).ok()?.parse::<u32>().ok();
+    assert!(eventually(|| pid().is_some()));
+    let grandchild = pid().unwrap();
+    kill(exchange.workers()[0], Signal::SIGKILL);
+    assert!(lost.wait().unwrap_err().is_lost());
+    assert!(eventually(|| !is_alive(grandchild)));
     exchange.finish();
 }
 
