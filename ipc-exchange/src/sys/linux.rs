@@ -45,6 +45,11 @@ pub(crate) fn die_with_parent(parent: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes [`die_with_parent`] back: the lifeline ends this process and its group together.
+pub(crate) fn end_with_group() -> io::Result<()> {
+    Ok(prctl::set_pdeathsig(None)?)
+}
+
 /// Waits until the child has ended, and leaves it to be reaped.
 pub(crate) fn await_end(pid: Pid) -> io::Result<()> {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;

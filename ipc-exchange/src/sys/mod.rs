@@ -9,6 +9,7 @@
 //!   process's parent; or `Unsupported`.
 //! - `threads()`: how many threads this process has, where it can tell.
 //! - `die_with_parent(parent)`: a second line behind the lifeline, or nothing.
+//! - `end_with_group()`: takes that back, for a process that has children in its group.
 //! - `await_end(pid)`: waits until a child has ended, without reaping it, or answers at once where
 //!   the system cannot do that; also when it was reaped elsewhere.
 //!
@@ -31,4 +32,6 @@ mod platform;
 pub(crate) use fork::detach;
 pub use fork::{Forked, fork_inline};
 pub(crate) use page::Page;
-pub(crate) use platform::{Sibling, await_end, die_with_parent, fork_sibling, threads};
+pub(crate) use platform::{
+    Sibling, await_end, die_with_parent, end_with_group, fork_sibling, threads,
+};

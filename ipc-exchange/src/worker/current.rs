@@ -60,6 +60,17 @@ impl Current {
         self.page.is_asked(self.seq.load(Ordering::Relaxed))
     }
 
+    /// Tells that the task starts processes of its own, which shall end with this worker also when
+    /// its parent is killed: the worker then ends itself and its process group, instead of being ended
+    /// by the system, which would leave the others. Holds from now on, for later tasks too.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn starts_processes(&self) -> std::io::Result<()> {
+        crate::sys::end_with_group()
+    }
+
     /// The number of the submission within its exchange, from 1.
     pub fn job(&self) -> u64 {
         self.job.load(Ordering::Relaxed)
