@@ -6,11 +6,16 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use crate::TaskId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec::{decode, encode};
 use crate::outcome::{Outcome, lock};
 use crate::task::fnv;
 use crate::wire::Payload;
+use crate::{Cause, IntoTask, SubmitReason, TaskError, TaskId};
 
 /// A file with one line per task that has ended, for [`Map::journal`](crate::Map::journal).
 ///
@@ -34,6 +39,31 @@ struct State {
     seen: HashMap<Key, u64>,
     /// Why the last line could not be written.
     error: Option<io::Error>,
+}
+
+/// A task's place in a [`Journal`], made by [`Journal::claim`].
+#[derive(Debug)]
+pub struct Claim {
+    key: Key,
+    name: &'static str,
+    id: TaskId,
+}
+
+impl Claim {
+    fn outcome(&self, result: Result<Payload, Cause>) -> Outcome {
+        Outcome {
+            task: self.name,
+            task_id: self.id,
+            job: 0,
+            attempt: 0,
+            pid: None,
+            queued: Duration::ZERO,
+            ran: Duration::ZERO,
+            output: String::new(),
+            failed: false,
+            result,
+        }
+    }
 }
 
 /// Two independent hashes: a collision would give one task the other's result.
@@ -110,6 +140,60 @@ impl Journal {
             Some(error) => Err(error),
             None => state.file.sync_data(),
         }
+    }
+
+    /// The place of the next task, for a program that submits by itself, and the task's result if an
+    /// earlier run has written that it succeeded. Equal pairs of task and argument are told apart by
+    /// how often they were claimed.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitReason::BadArgument`] when the argument cannot be encoded.
+    pub fn claim<A: Serialize, R: DeserializeOwned>(
+        &self,
+        task: impl IntoTask<A, R>,
+        argument: &A,
+    ) -> Result<(Claim, Option<R>), SubmitReason> {
+        let task = task.into_task();
+        let argument = encode(argument).map_err(|reason| SubmitReason::BadArgument { reason })?;
+        let (key, result) = self.begin(task.id(), &argument);
+        // One that cannot be read any more is computed again.
+        let result = result.and_then(|payload| decode(&payload.0).ok());
+        let (name, id) = (task.name(), task.id());
+        Ok((Claim { key, name, id }, result))
+    }
+
+    /// Writes that a claimed task has ended with `value`, in process `pid` after it `ran` so long.
+    pub fn record<T: Serialize, E: Serialize>(
+        &self,
+        claim: &Claim,
+        value: &Result<T, E>,
+        pid: u32,
+        ran: Duration,
+    ) {
+        let result = encode(value).map_err(|reason| Cause::BadResult { reason });
+        let outcome = Outcome {
+            attempt: 1,
+            pid: Some(pid),
+            ran,
+            failed: value.is_err(),
+            ..claim.outcome(result)
+        };
+        self.end(claim.key, &outcome);
+    }
+
+    /// Writes that a claimed task has no result.
+    pub fn record_error(&self, claim: &Claim, error: &TaskError) {
+        let report = error.report();
+        let outcome = Outcome {
+            job: report.job,
+            attempt: report.attempt,
+            pid: report.pid,
+            queued: report.queued,
+            ran: report.ran,
+            ..claim.outcome(Err(report.cause.clone()))
+        };
+        self.end(claim.key, &outcome);
     }
 
     /// The key of the next task, and its result if it has one.

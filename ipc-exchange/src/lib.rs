@@ -128,7 +128,7 @@ pub use driver::{Running, Snapshot};
 pub use error::{Cause, Exit, LookupError, Report, SubmitError, SubmitReason, TaskError};
 pub use exchange::{Exchange, Managed};
 pub use handle::Handle;
-pub use journal::Journal;
+pub use journal::{Claim, Journal};
 pub use map::{Map, pmap};
 pub use options::{ExchangeOptions, Start, TaskOptions};
 pub use persistent::{Publisher, Reader, ReaderError, start_persistent};

@@ -145,9 +145,7 @@ impl Table {
             .filter_map(|(index, worker)| Some((WorkerKey(index), worker.as_ref()?)))
     }
 
-    /// Every key that may name a worker. It borrows nothing, so that workers may be changed, and even
-    /// leave, while it is gone through.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = WorkerKey> + use<> {
-        (0..self.workers.len()).map(WorkerKey)
+    pub(crate) fn keys(&self) -> Vec<WorkerKey> {
+        self.iter().map(|(key, _)| key).collect()
     }
 }

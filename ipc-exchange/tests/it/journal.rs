@@ -12,6 +12,7 @@ tests![
     what_is_written_down_is_not_run_again,
     a_torn_line_is_dropped_and_a_damaged_one_told,
     a_program_killed_again_and_again_completes,
+    a_program_that_submits_by_itself_keeps_a_journal,
 ];
 
 fn runs(path: &std::path::Path) -> usize {
@@ -112,4 +113,25 @@ fn a_program_killed_again_and_again_completes() {
     assert_eq!(sum, (0..500).map(|x| x * x).sum::<u64>());
     assert_eq!(Journal::open(&log).unwrap().len(), 500);
     exchange.finish();
+}
+
+fn a_program_that_submits_by_itself_keeps_a_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    let claim = |journal: &Journal, n: u64| {
+        let argument = std::path::PathBuf::from(n.to_string());
+        journal.claim(tasks::fail, &argument).unwrap()
+    };
+    let journal = Journal::open(&path).unwrap();
+    let values: [Result<String, String>; 2] = [Ok("two".into()), Err("odd".into())];
+    for (n, value) in (1..).zip(&values) {
+        let (place, before) = claim(&journal, n);
+        assert_eq!(before, None);
+        journal.record(&place, value, 7, std::time::Duration::from_millis(1));
+    }
+    journal.sync().unwrap();
+    let journal = Journal::open(&path).unwrap();
+    assert_eq!(claim(&journal, 1).1.as_ref(), Some(&values[0]));
+    // What failed is to be run again, and so is what comes once more than it was recorded.
+    assert_eq!((claim(&journal, 2).1, claim(&journal, 1).1), (None, None));
 }
