@@ -33,11 +33,8 @@ pub struct Process {
 
 #[derive(Debug)]
 enum State {
-    Running {
-        child: ChildProcess,
-        /// Whether a selector will reap it.
-        is_watched: bool,
-    },
+    /// Not reaped: its number, and its group's, are its own. Only what holds the lock reaps it.
+    Running(ChildProcess),
     Exited(Exit),
 }
 
@@ -47,10 +44,7 @@ impl Process {
             pid: launched.child.id(),
             control: Mutex::new(Some(launched.control)),
             refused: Mutex::new(None),
-            state: Arc::new(Mutex::new(State::Running {
-                child: launched.child,
-                is_watched: false,
-            })),
+            state: Arc::new(Mutex::new(State::Running(launched.child))),
         }
     }
 
@@ -83,18 +77,7 @@ impl Process {
     ///
     /// What the system says.
     pub fn try_wait(&self) -> io::Result<Option<Exit>> {
-        let mut state = lock(&self.state);
-        let State::Running { child, is_watched } = &mut *state else {
-            return Ok(state.exit());
-        };
-        if *is_watched {
-            return Ok(None);
-        }
-        let exit = child.try_wait()?.map(Exit::from);
-        if let Some(exit) = exit {
-            *state = State::Exited(exit);
-        }
-        Ok(exit)
+        lock(&self.state).try_reap()
     }
 
     /// Waits until it has ended. Its end, and nothing else, wakes the caller.
@@ -125,8 +108,7 @@ impl Process {
         self.wait_by(Deadline::At(deadline))
     }
 
-    /// Runs `handler` once on a selector's thread when the process has ended. The selector reaps it:
-    /// until it has, [`try_wait`](Self::try_wait) answers `None`.
+    /// Runs `handler` once on a selector's thread when the process has ended, whoever reaps it.
     ///
     /// # Errors
     ///
@@ -138,28 +120,20 @@ impl Process {
         F: FnOnce(Exit, &mut Context<'_, S>) + 'static,
     {
         let shared = Arc::clone(&self.state);
-        // Held meanwhile: nobody else reaps it between the two.
-        let mut state = lock(&self.state);
+        let state = lock(&self.state);
         if let Some(exit) = state.exit() {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
                 format!("process {} has ended: {exit}", self.pid),
             ));
         }
-        let id = registry.on_child(self.pid, move |status, ctx| {
-            let mut state = lock(&shared);
-            let exit = match (status, state.exit()) {
-                (Ok(status), _) => Exit::from(status),
-                (Err(_), Some(exit)) => exit,
-                (Err(_), None) => Exit::Unknown,
-            };
-            *state = State::Exited(exit);
-            drop(state);
-            handler(exit, ctx);
-        })?;
-        if let State::Running { is_watched, .. } = &mut *state {
-            *is_watched = true;
-        }
+        // Held meanwhile: it must not be reaped before the selector has hold of it.
+        let id = registry.on_child_reaped_by(
+            self.pid,
+            move || lock(&shared).try_reap(),
+            |exit, ctx| handler(exit.unwrap_or(Exit::Unknown), ctx),
+        )?;
+        drop(state);
         Ok(id)
     }
 
@@ -192,12 +166,7 @@ impl Process {
         // Its descriptors are closed: it is ending, and this wait is short. It does not reap, so that
         // the lock is not held meanwhile.
         await_end(group(self.pid))?;
-        let mut state = lock(&self.state);
-        if let State::Running { child, .. } = &mut *state {
-            let exit = child.wait().map_or(Exit::Unknown, Exit::from);
-            *state = State::Exited(exit);
-        }
-        Ok(state.exit())
+        Ok(Some(lock(&self.state).reap()))
     }
 
     /// Reads the control channel to its end; answers whether the end came before `deadline`.
@@ -226,7 +195,31 @@ impl State {
     fn exit(&self) -> Option<Exit> {
         match self {
             Self::Exited(exit) => Some(*exit),
-            Self::Running { .. } => None,
+            Self::Running(_) => None,
+        }
+    }
+
+    /// Reaps it if it has ended. Reaping and knowing about it are one step for whoever has the lock.
+    fn try_reap(&mut self) -> io::Result<Option<Exit>> {
+        let Self::Running(child) = self else {
+            return Ok(self.exit());
+        };
+        let exit = child.try_wait()?.map(Exit::from);
+        if let Some(exit) = exit {
+            *self = Self::Exited(exit);
+        }
+        Ok(exit)
+    }
+
+    /// Waits for it and reaps it.
+    fn reap(&mut self) -> Exit {
+        match self {
+            Self::Exited(exit) => *exit,
+            Self::Running(child) => {
+                let exit = child.wait().map_or(Exit::Unknown, Exit::from);
+                *self = Self::Exited(exit);
+                exit
+            }
         }
     }
 }
@@ -235,9 +228,8 @@ impl Drop for Process {
     fn drop(&mut self) {
         // An error means that it has just ended.
         let _ = self.signal(Signal::SIGKILL);
-        // Also when a selector was to reap it, which may be gone before it does. If it is not, the
-        // one that comes second learns how the process ended from the one that came first.
-        if let State::Running { .. } = &*lock(&self.state) {
+        // Also when a selector watches it, which may be gone before it reaps.
+        if lock(&self.state).exit().is_none() {
             reap(self.pid, Arc::clone(&self.state));
         }
     }
@@ -255,11 +247,7 @@ fn reap(pid: u32, state: Arc<Mutex<State>>) {
             for (pid, state) in waiting {
                 // Without the lock, which others want meanwhile. An error means that it was reaped.
                 let _ = await_end(group(pid));
-                let mut state = lock(&state);
-                if let State::Running { child, .. } = &mut *state {
-                    let exit = child.wait().map_or(Exit::Unknown, Exit::from);
-                    *state = State::Exited(exit);
-                }
+                lock(&state).reap();
             }
         });
         spawned.ok().map(|_| killed)

@@ -83,6 +83,8 @@ pub(crate) struct Plan {
     pub(crate) deadlines: BTreeSet<(Instant, JobKey)>,
     /// Jobs alive that have a time-out.
     pub(crate) timed: usize,
+    /// Workers with room, and how much: empty between two calls of `fill`.
+    takers: Vec<(WorkerKey, usize)>,
     /// How long jobs take, as a moving average in nanoseconds; 0 while unknown.
     ran_ns: u64,
     failed_starts: u32,
@@ -104,6 +106,7 @@ impl Plan {
             workers: Table::default(),
             deadlines: BTreeSet::new(),
             timed: 0,
+            takers: Vec::new(),
             ran_ns: 0,
             failed_starts: 0,
             start_after: None,
@@ -423,13 +426,19 @@ impl Plan {
         if self.waiting_len == 0 {
             return;
         }
-        let mut takers: Vec<(WorkerKey, usize)> = Vec::new();
+        let mut takers = std::mem::take(&mut self.takers);
         for (key, worker) in self.workers.iter() {
             let room = self.room(worker);
             if room > worker.held {
                 takers.push((key, room));
             }
         }
+        self.deal(&mut takers, now, out);
+        takers.clear();
+        self.takers = takers;
+    }
+
+    fn deal(&mut self, takers: &mut Vec<(WorkerKey, usize)>, now: Instant, out: &mut Vec<Action>) {
         let mut level = 0;
         while !takers.is_empty() {
             let mut index = 0;

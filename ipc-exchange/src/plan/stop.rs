@@ -151,7 +151,7 @@ impl Plan {
             .iter()
             .filter(|(_, worker)| worker.takes_jobs());
         let mut surplus = staying.count().saturating_sub(limit);
-        let mut keys = self.workers.keys();
+        let mut keys: Vec<_> = self.workers.keys().collect();
         // Idle workers first: nothing has to move.
         keys.sort_by_key(|key| self.workers.get(*key).map_or(0, |worker| worker.held));
         for key in keys {
@@ -168,8 +168,7 @@ impl Plan {
         while let Some(job) = self.pop_waiting() {
             self.end(job, Ending::Cancelled, out);
         }
-        let keys = (0..self.jobs.len()).map(JobKey);
-        for key in keys.collect::<Vec<_>>() {
+        for key in (0..self.jobs.len()).map(JobKey) {
             let Some(job) = self.jobs[key.0].as_ref() else {
                 continue;
             };

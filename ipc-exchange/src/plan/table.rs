@@ -145,7 +145,9 @@ impl Table {
             .filter_map(|(index, worker)| Some((WorkerKey(index), worker.as_ref()?)))
     }
 
-    pub(crate) fn keys(&self) -> Vec<WorkerKey> {
-        self.iter().map(|(key, _)| key).collect()
+    /// Every key that may name a worker. It borrows nothing, so that workers may be changed, and even
+    /// leave, while it is gone through.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = WorkerKey> + use<> {
+        (0..self.workers.len()).map(WorkerKey)
     }
 }

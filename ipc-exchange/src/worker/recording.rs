@@ -1,5 +1,6 @@
 //! What a panic of a task says, kept for its owner.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 
@@ -8,23 +9,46 @@ use crate::{Registry, TaskId};
 
 /// Runs a task; its panic is a result like others.
 pub(super) fn run_guarded(registry: &Registry, task: TaskId, argument: &[u8]) -> Finished {
-    PANIC.with_borrow_mut(|panic| *panic = Recording::Armed);
-    let result = guarded(|| registry.run(task, argument));
-    let recorded = PANIC.with_borrow_mut(std::mem::take);
-    match (result, recorded) {
-        (Ok(finished), _) => finished,
-        (Err(()), Recording::Done(panicked)) => panicked,
-        (Err(()), _) => Finished::Panicked {
-            message: "unknown".into(),
+    recorded(|| registry.run(task, argument)).unwrap_or_else(|panicked| panicked)
+}
+
+/// Runs `work` and keeps what its panic says.
+fn recorded<T>(work: impl FnOnce() -> T) -> Result<T, Finished> {
+    let before = PANIC.with_borrow_mut(|panic| std::mem::replace(panic, Recording::Armed));
+    let result = guarded(work);
+    let recorded = PANIC.with_borrow_mut(|panic| std::mem::replace(panic, before));
+    result.map_err(|message| match recorded {
+        Recording::Done(panicked) => panicked,
+        // One that did not go through the hook: `resume_unwind` takes a payload and is silent.
+        Recording::Off | Recording::Armed => Finished::Panicked {
+            message,
             location: None,
             backtrace: None,
         },
-    }
+    })
 }
 
-/// Runs `work`; a panic was seen by the hook.
-pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, ()> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(drop)
+/// Runs `work`; of a panic, which the hook has seen unless it was resumed, its message is left.
+pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        let message = message(&*payload);
+        if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            // Whoever throws values that panic when they are dropped would do so without end.
+            std::mem::forget(again);
+        }
+        message
+    })
+}
+
+fn message(payload: &(dyn Any + Send)) -> String {
+    match (
+        payload.downcast_ref::<&str>(),
+        payload.downcast_ref::<String>(),
+    ) {
+        (Some(message), _) => (*message).to_owned(),
+        (_, Some(message)) => message.clone(),
+        _ => "a value that is not a string".into(),
+    }
 }
 
 /// What the panic hook has seen on the thread that runs the task.
@@ -45,15 +69,7 @@ thread_local! {
 pub(super) fn record_panics() {
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
-        let payload = info.payload();
-        let message = match (
-            payload.downcast_ref::<&str>(),
-            payload.downcast_ref::<String>(),
-        ) {
-            (Some(message), _) => (*message).to_owned(),
-            (_, Some(message)) => message.clone(),
-            _ => "a value that is not a string".into(),
-        };
+        let message = message(info.payload());
         let recorded = PANIC.with(|panic| {
             let Ok(mut panic) = panic.try_borrow_mut() else {
                 return false;

@@ -93,6 +93,6 @@ fn run_program(
             EXIT_REFUSED
         }
         // As a panic in `main`.
-        Err(()) => 101,
+        Err(_) => 101,
     }
 }

@@ -163,6 +163,9 @@ fn a_panic_leaves_the_worker_alive() {
             .wait()
             .is_err()
     );
+    let resumed = exchange.submit(tasks::resumes, "again".into()).unwrap();
+    let error = resumed.wait().unwrap_err();
+    assert!(error.to_string().contains("panicked: again"), "{error}");
     assert_eq!(
         exchange.submit(tasks::pid, ()).unwrap().wait().unwrap(),
         before

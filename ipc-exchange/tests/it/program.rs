@@ -16,6 +16,7 @@ tests![
     a_program_is_watched_by_a_selector,
     an_unregistered_program_is_refused,
     dropping_a_program_ends_it,
+    a_program_is_killed_while_others_reap_it,
 ];
 
 fn a_program_talks_both_ways() {
@@ -96,5 +97,32 @@ fn dropping_a_program_ends_it() {
     for _ in 0..5 {
         let mut program = Program::start(tasks::deaf, &()).unwrap();
         program.duct().recv().unwrap();
+    }
+}
+
+/// A selector, a waiting thread and one that kills: whoever reaps it, nobody signals a number that is
+/// free, and all learn the same.
+fn a_program_is_killed_while_others_reap_it() {
+    for _ in 0..20 {
+        let mut program = Program::start(tasks::deaf, &()).unwrap();
+        program.duct().recv().unwrap();
+        let (_duct, process) = program.into_parts();
+        let mut selector = Selector::<Option<Exit>>::new().unwrap();
+        process
+            .on_exit(&mut selector, |exit, ctx| *ctx.state = Some(exit))
+            .unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| process.wait().unwrap());
+            scope.spawn(|| {
+                while process.try_wait().unwrap().is_none() {
+                    process.kill().unwrap();
+                }
+            });
+            let mut seen = None;
+            selector.run(&mut seen).unwrap();
+            assert_eq!(seen.unwrap().signal(), Some(9));
+            assert_eq!(waiting.join().unwrap().signal(), Some(9));
+        });
+        process.kill().unwrap();
     }
 }

@@ -24,6 +24,7 @@ pub(crate) fn init() {
         mark,
         fail,
         panics,
+        resumes,
         big,
         nested,
         orphan,
@@ -119,6 +120,11 @@ pub(crate) fn panics(text: String) -> u64 {
         std::panic::panic_any(7_u8);
     }
     panic!("{text}");
+}
+
+/// A panic that no hook sees.
+pub(crate) fn resumes(text: String) -> u64 {
+    std::panic::resume_unwind(Box::new(text));
 }
 
 pub(crate) fn big(bytes: Vec<u8>) -> usize {
