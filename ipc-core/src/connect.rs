@@ -32,7 +32,7 @@ pub(crate) fn unix(
                 return Ok(fd);
             }
             Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN) if deadline.is_expired() => return Err(expired(deadline)),
+            Err(Errno::EAGAIN) if deadline.is_expired() => return Err(deadline.expired()),
             Err(Errno::EAGAIN) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -101,13 +101,5 @@ pub(crate) fn family(address: SocketAddr) -> AddressFamily {
     match address {
         SocketAddr::V4(_) => AddressFamily::Inet,
         SocketAddr::V6(_) => AddressFamily::Inet6,
-    }
-}
-
-/// What a call that ran out of time answers.
-fn expired(deadline: Deadline) -> io::Error {
-    match deadline {
-        Deadline::Now => io::ErrorKind::WouldBlock.into(),
-        _ => io::ErrorKind::TimedOut.into(),
     }
 }

@@ -1,5 +1,6 @@
 //! When a blocking call gives up.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 /// The moment at which a blocking call gives up with [`TimedOut`](std::io::ErrorKind::TimedOut).
@@ -42,6 +43,14 @@ impl Deadline {
             Self::Now => Some(Duration::ZERO),
             Self::At(instant) => Some(instant.saturating_duration_since(Instant::now())),
             Self::Never => None,
+        }
+    }
+
+    /// What a call that ran out of this time answers.
+    pub(crate) fn expired(self) -> io::Error {
+        match self {
+            Self::Now => io::ErrorKind::WouldBlock.into(),
+            _ => io::ErrorKind::TimedOut.into(),
         }
     }
 

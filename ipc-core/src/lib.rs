@@ -26,7 +26,8 @@
 //! - A [`Port`] is where channels are accepted, an [`Address`] is how it is found. A [`Rendezvous`] is
 //!   a port for exactly one peer, [`Retry`] connects to a port that may not be there yet.
 //! - A [`Ring`] is a channel in shared memory: no system call while both sides run, and yet usable in
-//!   blocking code, with deadlines, and from an event loop.
+//!   blocking code, with deadlines, and from an event loop. Bytes can be written and looked at in
+//!   place: [`Reservation`], [`View`].
 //! - Descriptors are close-on-exec. A child gets one by [`Inherit`] and takes it with [`inherited`];
 //!   a running process gets one over a channel, with [`Outbound::write_with_fds`].
 //!
@@ -101,5 +102,7 @@ pub use pipe::{Pipe, PipeReader, PipeWriter};
 pub use port::{Port, PortOptions, Relocation};
 pub use rendezvous::Rendezvous;
 pub use retry::Retry;
-pub use ring::{Reservation, Ring, RingOptions, RingReader, RingStats, RingWriter, Wait};
+pub use ring::{
+    Chunks, Reservation, Ring, RingOptions, RingReader, RingStats, RingWriter, View, Wait,
+};
 pub use socket::{Socket, SocketReader, SocketWriter};

@@ -235,6 +235,12 @@ impl Ring {
         &mut self.reader
     }
 
+    /// Both halves at once, to pass on in place what comes in.
+    #[inline]
+    pub fn halves(&mut self) -> (&mut RingReader, &mut RingWriter) {
+        (&mut self.reader, &mut self.writer)
+    }
+
     /// The writing half.
     #[inline]
     pub fn writer(&mut self) -> &mut RingWriter {

@@ -9,8 +9,10 @@ mod budget;
 mod channel;
 mod handshake;
 mod lane;
+mod position;
 mod reader;
 mod reservation;
+mod view;
 mod writer;
 
 pub use budget::Wait;
@@ -18,6 +20,7 @@ pub use channel::{Ring, RingOptions};
 pub use lane::RingStats;
 pub use reader::RingReader;
 pub use reservation::Reservation;
+pub use view::{Chunks, View};
 pub use writer::RingWriter;
 
 pub(crate) use handshake::join;

@@ -4,8 +4,9 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
-use super::Wait;
 use super::lane::{Lane, RingStats};
+use super::position::handed_over;
+use super::{View, Wait};
 use crate::sys::SharedMemory;
 use crate::{Deadline, Inbound, Readiness};
 
@@ -43,6 +44,27 @@ impl RingReader {
     pub fn available(&mut self) -> io::Result<usize> {
         self.refresh()?;
         Ok(self.unread())
+    }
+
+    /// All that is unread, to be looked at in place, waiting until `deadline` for at least `len` bytes.
+    ///
+    /// There are fewer than `len` only when the peer has closed its end or died. With `len` 0 it never
+    /// waits and may answer an empty view.
+    ///
+    /// The peer's writer may sleep until half of the ring is free. So `len` is at most half of the
+    /// [`capacity`](Self::capacity), or both sides might wait for each other.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when `len` is more than half of the capacity, else
+    /// as [`read_deadline`](Inbound::read_deadline); what has come by then stays unread.
+    #[inline]
+    pub fn view(&mut self, len: usize, deadline: Deadline) -> io::Result<View<'_>> {
+        if len == 0 || self.unread() < len {
+            self.fill_up(len, deadline)?;
+        }
+        let unread = self.unread();
+        Ok(View::new(self, unread))
     }
 
     /// How many bytes this direction holds.
@@ -84,16 +106,9 @@ impl RingReader {
         // Acquire pairs with the release in the writer's `publish`: the bytes before the position
         // are there.
         let tail = self.lane.memory.tail().load(Ordering::Acquire);
-        let (unread, before) = (
-            tail.wrapping_sub(self.head),
-            self.tail.wrapping_sub(self.head),
-        );
-        if unread > self.lane.memory.capacity() as u64 || unread < before {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the peer's position in the ring is impossible",
-            ));
-        }
+        let told = tail.wrapping_sub(self.head);
+        let capacity = self.lane.memory.capacity() as u64;
+        handed_over(self.unread() as u64, told, capacity)?;
         if tail != self.tail {
             self.tail = tail;
             self.lane.progress();
@@ -119,19 +134,72 @@ impl RingReader {
         Ok(self.unread() > 0)
     }
 
+    /// Waits until there are `len` bytes, or no more will come.
+    fn fill_up(&mut self, len: usize, deadline: Deadline) -> io::Result<()> {
+        let half = self.capacity() / 2;
+        if len > half {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{len} bytes are more than the {half} that can be waited for"),
+            ));
+        }
+        let mut has_waited = false;
+        loop {
+            // Looked at before the position, which is final then.
+            let is_over = self.lane.peer_gone();
+            self.refresh()?;
+            if self.unread() >= len || is_over {
+                return Ok(());
+            }
+            // A peer that sends byte by byte must not stretch the deadline.
+            if has_waited && deadline.is_expired() {
+                return Err(deadline.expired());
+            }
+            let (head, tail) = (self.head, self.tail);
+            self.lane.wait(
+                deadline,
+                |memory| memory.tail().load(Ordering::Relaxed).wrapping_sub(head) >= len as u64,
+                |memory| memory.tail().load(Ordering::Relaxed) != tail,
+            )?;
+            has_waited = true;
+        }
+    }
+
     #[inline]
     fn copy_out(&mut self, buf: &mut [u8]) {
         for piece in buf.chunks_mut(PIECE_LEN) {
-            self.lane.memory.read(self.head, piece);
-            self.head = self.head.wrapping_add(piece.len() as u64);
-            // Release: the bytes were read before the writer may overwrite them. Pairs with the
-            // acquire in the writer's `refresh`.
-            self.lane.memory.head().store(self.head, Ordering::Release);
-            let (tail, half) = (self.tail, self.lane.memory.capacity() as u64 / 2);
-            let head = self.head;
-            // A writer that waits for room is woken when half of the ring is free, not for each byte.
-            self.lane.publish(|_| tail.wrapping_sub(head) <= half);
+            self.look(0, piece);
+            self.release(piece.len());
         }
+    }
+
+    /// Copies unread bytes, which begin `offset` after the first one.
+    #[inline]
+    pub(super) fn look(&self, offset: usize, buf: &mut [u8]) {
+        debug_assert!(offset + buf.len() <= self.unread(), "only what is unread");
+        self.lane
+            .memory
+            .read(self.head.wrapping_add(offset as u64), buf);
+    }
+
+    /// Where unread bytes are, for a copy that this side does not look at.
+    #[inline]
+    pub(super) fn source(&self, offset: usize) -> (&SharedMemory, u64) {
+        (&self.lane.memory, self.head.wrapping_add(offset as u64))
+    }
+
+    /// Gives the first `len` unread bytes back to the writer.
+    #[inline]
+    pub(super) fn release(&mut self, len: usize) {
+        debug_assert!(len <= self.unread(), "only what is unread");
+        self.head = self.head.wrapping_add(len as u64);
+        // Release: the bytes were read before the writer may overwrite them. Pairs with the
+        // acquire in the writer's `refresh`.
+        self.lane.memory.head().store(self.head, Ordering::Release);
+        let (tail, half) = (self.tail, self.lane.memory.capacity() as u64 / 2);
+        let head = self.head;
+        // A writer that waits for room is woken when half of the ring is free, not for each byte.
+        self.lane.publish(|_| tail.wrapping_sub(head) <= half);
     }
 
     /// How many bytes may be read before those that the next descriptors belong to, and the

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::RingWriter;
+use super::{RingReader, RingWriter};
 
 /// Room in a ring to be written in place: [`RingWriter::reserve`].
 ///
@@ -69,6 +69,17 @@ impl<'a> Reservation<'a> {
         }
         self.writer.put(self.filled, bytes);
         self.filled += bytes.len();
+        true
+    }
+
+    /// Puts `len` unread bytes from `offset` on, which the caller has checked to be there.
+    #[inline]
+    pub(super) fn put_from(&mut self, reader: &RingReader, offset: usize, len: usize) -> bool {
+        if len > self.remaining() {
+            return false;
+        }
+        self.writer.put_from(self.filled, reader, offset, len);
+        self.filled += len;
         true
     }
 

@@ -4,9 +4,10 @@ use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 
-use super::Wait;
 use super::lane::{Lane, RingStats};
+use super::position::handed_over;
 use super::reservation::Reservation;
+use super::{RingReader, Wait};
 use crate::sys::{self, Interest, SharedMemory};
 use crate::{Deadline, Outbound, Readiness, wait};
 
@@ -121,12 +122,10 @@ impl RingWriter {
     fn refresh(&mut self) -> io::Result<()> {
         // Acquire pairs with the release in the reader's `copy_out`: it is done with those bytes.
         let head = self.lane.memory.head().load(Ordering::Acquire);
-        if self.tail.wrapping_sub(head) > self.tail.wrapping_sub(self.head) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the peer's position in the ring is impossible",
-            ));
-        }
+        let capacity = self.capacity() as u64;
+        // The room: how far the reader's position is past the one that fills the ring.
+        let told = head.wrapping_sub(self.tail.wrapping_sub(capacity));
+        handed_over(self.free() as u64, told, capacity)?;
         if head != self.head {
             self.head = head;
             self.lane.progress();
@@ -148,10 +147,15 @@ impl RingWriter {
     #[inline(never)]
     fn make_room_slow(&mut self, len: usize, deadline: Deadline) -> io::Result<()> {
         let capacity = self.capacity();
+        let mut has_waited = false;
         loop {
             self.refresh()?;
             if self.free() >= len {
                 return Ok(());
+            }
+            // A position that comes and goes must not stretch the deadline.
+            if has_waited && deadline.is_expired() {
+                return Err(deadline.expired());
             }
             let tail = self.tail;
             let free = |memory: &SharedMemory| {
@@ -166,6 +170,7 @@ impl RingWriter {
                 |memory| free(memory) >= len,
             )?;
             self.check_open()?;
+            has_waited = true;
         }
     }
 
@@ -200,6 +205,14 @@ impl RingWriter {
         self.lane
             .memory
             .write(self.tail.wrapping_add(offset as u64), bytes);
+    }
+
+    /// Copies unread bytes of another ring into the reserved part; all lies within the one and the other.
+    #[inline]
+    pub(super) fn put_from(&mut self, offset: usize, reader: &RingReader, from: usize, len: usize) {
+        let (source, from) = reader.source(from);
+        let position = self.tail.wrapping_add(offset as u64);
+        self.lane.memory.write_from(position, source, from, len);
     }
 
     /// Publishes the first `len` reserved bytes.

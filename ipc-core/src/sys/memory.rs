@@ -5,7 +5,8 @@
 //!
 //! - The pages never belong to Rust's abstract machine: they come from `mmap`, no reference to their
 //!   bytes is ever made, and payload moves only through [`super::copy::copy`], which is
-//!   assembly or volatile accesses. What was copied out is private memory, and only that is looked at.
+//!   assembly or volatile accesses. What was copied out is private memory, and only that is looked at;
+//!   what goes from one ring to another is not looked at at all.
 //! - The few words both sides exchange are aligned, and only ever used as atomics.
 //! - Offsets come from this side's private positions, masked with the capacity that was checked once;
 //!   nothing in the shared pages is used as an offset, a length or a pointer.
@@ -189,6 +190,30 @@ impl SharedMemory {
         );
         // SAFETY: as in `write`; `buf` is private and writable.
         unsafe { copy(self.data_at(position), buf.as_mut_ptr(), buf.len()) }
+    }
+
+    /// Copies `len` bytes at `source_position` of another ring to `position`.
+    ///
+    /// # Panics
+    ///
+    /// When that is more than either capacity, or both are the same mapping.
+    #[inline]
+    pub(crate) fn write_from(
+        &self,
+        position: u64,
+        source: &Self,
+        source_position: u64,
+        len: usize,
+    ) {
+        assert!(
+            len <= self.capacity.min(source.capacity),
+            "a transfer is at most the capacity"
+        );
+        assert_ne!(self.base, source.base, "a ring is not copied onto itself");
+        // SAFETY: as in `write` and `read`, each for its own mapping; two mappings do not overlap. A
+        // peer that put the same pages behind both only mixes up its own bytes, as if it had written
+        // them meanwhile.
+        unsafe { copy(source.data_at(source_position), self.data_at(position), len) }
     }
 
     #[inline]

@@ -263,6 +263,10 @@ impl SharedMemory {
         unreachable!("{NEVER}")
     }
 
+    pub(crate) fn write_from(&self, _position: u64, _source: &Self, _from: u64, _len: usize) {
+        unreachable!("{NEVER}")
+    }
+
     pub(crate) fn tail(&self) -> &AtomicU64 {
         unreachable!("{NEVER}")
     }

@@ -8,6 +8,10 @@ mod descriptors;
 mod frozen;
 #[cfg(all(target_os = "linux", not(ipc_portable)))]
 mod hostile;
+#[cfg(all(target_os = "linux", not(ipc_portable)))]
+mod hostile_socket;
+#[cfg(all(target_os = "linux", not(ipc_portable)))]
+mod in_place;
 mod inherit;
 mod killed;
 #[cfg(all(target_os = "linux", not(ipc_portable)))]
