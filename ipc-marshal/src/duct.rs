@@ -516,9 +516,10 @@ impl<Tx, Rx, C: Codec, Ch: Channel> Duct<Tx, Rx, C, Ch> {
         Ok(answer)
     }
 
-    /// Sets the longest payload that is accepted from now on, and answers the one before.
-    #[cfg(feature = "auth")]
-    pub(crate) fn limit_payload(&mut self, limit: usize) -> usize {
+    /// Sets the longest payload that is accepted from now on, in bytes, and answers the one before: for
+    /// protocols that trust a peer with little until it has shown who it is. What the peer was told in
+    /// the hand-shake stays as it is.
+    pub fn limit_payload(&mut self, limit: usize) -> usize {
         self.inbox.limit_payload(limit)
     }
 

@@ -335,12 +335,17 @@ impl Inbox {
         }
     }
 
-    /// Sets the longest payload that is accepted from now on, and answers the one before.
-    #[cfg(feature = "auth")]
-    pub(crate) fn limit_payload(&mut self, limit: usize) -> usize {
-        let before = self.decoder.limit();
-        self.decoder.set_limit(limit);
-        before
+    /// Sets the longest payload that is accepted from now on, and answers the one before. The
+    /// hand-shake has a limit of its own.
+    pub(crate) fn limit_payload(&mut self, wanted: usize) -> usize {
+        match &mut self.greeting {
+            Greeting::Awaited { limit, .. } => std::mem::replace(limit, wanted),
+            Greeting::Done | Greeting::Refused(_) => {
+                let before = self.decoder.limit();
+                self.decoder.set_limit(wanted);
+                before
+            }
+        }
     }
 
     /// Whether `recv` would not wait: waits until `deadline` for that.
