@@ -132,7 +132,9 @@ pub use message::Message;
 pub use monitor::{Monitor, MonitorSpec};
 pub use pidfile::{Pidfile, PidfileError};
 pub use proxy::Proxy;
-pub use remote::{Listener, Reference, RemoteActor, RemoteArbiter, RemoteError, RemoteOptions};
+pub use remote::{
+    Listener, ListenerStats, Reference, RemoteActor, RemoteArbiter, RemoteError, RemoteOptions,
+};
 pub use settings::{Layer, Parsed, Settings, SettingsError, Value};
 pub use spec::{Placement, Spec};
 pub use state::State;

@@ -9,17 +9,20 @@ use std::thread;
 use std::time::Duration;
 
 use ipc_core::{Address, Deadline};
-use ipc_marshal::{AuthKey, AuthRole, Duct, DuctOptions, Receiver, SendError as DuctError, Sender};
+use ipc_marshal::{AuthKey, DuctOptions, Receiver, SendError as DuctError, Sender};
 use serde::{Deserialize, Serialize};
 
 use super::actor::RemoteActor;
+use super::greeting::{GREETING_LEN_MAX, Wire, greet};
+use super::seal::{Lane, Seal};
+use super::server::is_own_user;
 use super::wire::{Found, Managed, Request, Response, SCHEMA};
-use crate::command::CommandId;
+use crate::command::{CommandId, decode, encode};
 use crate::link::{Answered, Pending, Refused};
 use crate::proxy::Route;
 use crate::status::Status;
 use crate::wire::Block;
-use crate::{Actor, ActorId, AskError, Info, Placement, Proxy, State};
+use crate::{Access, Actor, ActorId, AskError, Info, Placement, Proxy, State};
 
 /// How long a connection, its hand-shake and the proof of the key may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,7 +70,9 @@ pub(super) enum Waiting {
 /// One connection to an arbiter in another program. Dropping it half-closes, which the other side
 /// answers in kind, which ends the reader.
 pub(super) struct Connection {
-    sender: Sender<Request>,
+    sender: Sender<()>,
+    lane: Lane,
+    access: Access,
     table: Arc<Table>,
     next: AtomicU64,
 }
@@ -83,42 +88,49 @@ impl Table {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn receive(&self, mut receiver: Receiver<Response>) {
-        while let Ok(response) = receiver.recv() {
-            let (Response::Found { request, .. }
-            | Response::Answer { request, .. }
-            | Response::Info { request, .. }
-            | Response::Managed { request, .. }) = &response;
-            let waiting = self.lock().as_mut().and_then(|table| table.remove(request));
-            match (waiting, response) {
-                (Some(Waiting::Found(found)), Response::Found { found: answer, .. }) => {
-                    found(answer);
-                }
-                (
-                    Some(Waiting::Pending(Pending::Bytes(answered))),
-                    Response::Answer { answer, .. },
-                ) => {
-                    answered(
-                        answer
-                            .as_ref()
-                            .map(|block| &block.0[..])
-                            .map_err(AskError::clone),
-                    );
-                }
-                (Some(Waiting::Pending(Pending::Info(resolver))), Response::Info { info, .. }) => {
-                    resolver.resolve(info.map(|info| *info));
-                }
-                (Some(Waiting::Managed(managed)), Response::Managed { answer, .. }) => {
-                    managed(answer);
-                }
-                // Given up by the asker, or the other side mixes things up.
-                (Some(waiting), _) => waiting.fail(AskError::Lost),
-                (None, _) => {}
-            }
+    fn receive(&self, mut receiver: Receiver<()>, mut seal: Seal) {
+        loop {
+            let frame = receiver.recv_with(Deadline::Never, |message| message.bytes().to_vec());
+            let Ok(frame) = frame else { break };
+            // What is forged or makes no sense ends the connection.
+            let Some(Ok(response)) = seal.open(&frame).map(decode::<Response>) else {
+                break;
+            };
+            self.take(response);
         }
         let waiting = self.lock().take();
         for (_, waiting) in waiting.into_iter().flatten() {
             waiting.fail(AskError::Lost);
+        }
+    }
+
+    fn take(&self, response: Response) {
+        let (Response::Found { request, .. }
+        | Response::Answer { request, .. }
+        | Response::Info { request, .. }
+        | Response::Managed { request, .. }) = &response;
+        let waiting = self.lock().as_mut().and_then(|table| table.remove(request));
+        match (waiting, response) {
+            (Some(Waiting::Found(found)), Response::Found { found: answer, .. }) => {
+                found(answer);
+            }
+            (Some(Waiting::Pending(Pending::Bytes(answered))), Response::Answer { answer, .. }) => {
+                answered(
+                    answer
+                        .as_ref()
+                        .map(|block| &block.0[..])
+                        .map_err(AskError::clone),
+                );
+            }
+            (Some(Waiting::Pending(Pending::Info(resolver))), Response::Info { info, .. }) => {
+                resolver.resolve(info.map(|info| *info));
+            }
+            (Some(Waiting::Managed(managed)), Response::Managed { answer, .. }) => {
+                managed(answer);
+            }
+            // Given up by the asker, or the other side mixes things up.
+            (Some(waiting), _) => waiting.fail(AskError::Lost),
+            (None, _) => {}
         }
     }
 }
@@ -137,7 +149,7 @@ impl Connection {
             Some(table) => drop(table.insert(number, waiting)),
             None => return waiting.fail(AskError::NotStarted),
         }
-        if let Err(refused) = self.send(request(number), deadline) {
+        if let Err(refused) = self.send(&request(number), deadline) {
             let waiting = self
                 .table
                 .lock()
@@ -155,19 +167,18 @@ impl Connection {
         }
     }
 
-    fn send(&self, request: Request, deadline: Deadline) -> Result<(), Refused> {
-        let sent = match deadline {
-            Deadline::Now => match self.sender.try_send(request) {
-                Ok(()) => return Ok(()),
-                Err(ipc_marshal::TrySendError::Full(_)) => return Err(Refused::Full),
-                Err(ipc_marshal::TrySendError::TooLarge { .. }) => return Err(Refused::Encode),
-                Err(_) => return Err(Refused::Disconnected),
-            },
-            Deadline::At(at) => self.sender.send_deadline(request, at),
-            Deadline::Never => self.sender.send(request),
+    fn send(&self, request: &Request, deadline: Deadline) -> Result<(), Refused> {
+        let mut payload = Vec::new();
+        encode(request, &mut payload).map_err(|_| Refused::Encode)?;
+        let late = match deadline {
+            Deadline::Now => Refused::Full,
+            Deadline::At(_) | Deadline::Never => Refused::Timeout,
         };
-        sent.map_err(|error| match error {
-            DuctError::Timeout(_) => Refused::Timeout,
+        let sent = self.lane.send(payload, deadline, |frame| {
+            self.sender.send_bytes(frame, deadline)
+        });
+        sent.ok_or(late)?.map_err(|error| match error {
+            DuctError::Timeout(()) => late,
             DuctError::TooLarge { .. } => Refused::Encode,
             _ => Refused::Disconnected,
         })
@@ -207,31 +218,44 @@ impl RemoteArbiter {
             .schema(SCHEMA)
             .handshake(true)
             .handshake_timeout(CONNECT_TIMEOUT);
-        let mut duct: Duct<Request, Response> = options
+        let mut wire: Wire = options
             .connect(address)
             .map_err(|error| wrong(error.to_string()))?;
-        if let Some(key) = key {
-            let deadline = Deadline::after(CONNECT_TIMEOUT);
-            duct.authenticate(&key.clone().sha256_only(), AuthRole::Client, deadline)
-                .map_err(|error| wrong(error.to_string()))?;
+        let by_name = matches!(address, Address::Unix(_) | Address::Ring(_));
+        if key.is_none() && by_name && !is_own_user(wire.channel()) {
+            // Anybody could have taken the name.
+            return Err(wrong("it belongs to another user".to_owned()));
         }
-        let (sender, receiver) = duct.split().map_err(|error| wrong(error.to_string()))?;
+        let limit = wire.limit_payload(GREETING_LEN_MAX);
+        let greeted = greet(&mut wire, key, Deadline::after(CONNECT_TIMEOUT))
+            .map_err(|error| wrong(error.to_string()))?;
+        wire.limit_payload(limit);
+        let (sender, receiver) = wire.split().map_err(|error| wrong(error.to_string()))?;
         let table = Arc::new(Table {
             waiting: Mutex::new(Some(HashMap::new())),
         });
         let reader = Arc::clone(&table);
         thread::Builder::new()
             .name("actors-remote".to_owned())
-            .spawn(move || reader.receive(receiver))
+            .spawn(move || reader.receive(receiver, greeted.inbound))
             .map_err(|error| wrong(error.to_string()))?;
         let connection = Connection {
             sender,
+            lane: Lane::new(greeted.outbound),
+            access: greeted.access,
             table,
             next: AtomicU64::new(1),
         };
         Ok(Self {
             connection: Arc::new(connection),
         })
+    }
+
+    /// What the arbiter lets this connection do. A connection that is made anew has to prove its key
+    /// anew.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        self.connection.access
     }
 
     /// The actor of this name, if it is of this type.
@@ -321,15 +345,13 @@ impl RemoteRoute {
     ) -> Result<(), Refused> {
         let (request, actor, command) = (0, self.id.to_u64(), command.0);
         let body = Block(body);
-        self.connection.send(
-            Request::Call {
-                request,
-                actor,
-                command,
-                body,
-            },
-            deadline,
-        )
+        let call = Request::Call {
+            request,
+            actor,
+            command,
+            body,
+        };
+        self.connection.send(&call, deadline)
     }
 
     pub(crate) fn ask(
@@ -385,7 +407,7 @@ impl RemoteRoute {
     pub(crate) fn stop(&self) -> bool {
         let actor = self.id.to_u64();
         self.connection
-            .send(Request::Stop { actor }, Deadline::Never)
+            .send(&Request::Stop { actor }, Deadline::Never)
             .is_ok()
     }
 }

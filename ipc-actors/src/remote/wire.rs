@@ -6,7 +6,7 @@ use crate::wire::Block;
 use crate::{AskError, Info, Placement, TreeInfo};
 
 /// Changes when the frames below do; peers with another one are refused by the hand-shake.
-pub(super) const SCHEMA: u64 = 0x6970_632d_6163_7432;
+pub(super) const SCHEMA: u64 = 0x6970_632d_6163_7433;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
@@ -93,4 +93,22 @@ pub(super) enum Response {
         request: u64,
         answer: Result<Managed, AskError>,
     },
+}
+
+impl Response {
+    /// About how many bytes it holds while it waits to be written.
+    pub(super) fn weight(&self) -> usize {
+        let more = match self {
+            Self::Answer {
+                answer: Ok(Block(bytes)),
+                ..
+            } => bytes.len(),
+            Self::Managed {
+                answer: Ok(Managed::Tree(tree)),
+                ..
+            } => 256 * (tree.actors.len() + tree.pools.len()),
+            _ => 256,
+        };
+        size_of::<Self>() + more
+    }
 }

@@ -148,7 +148,11 @@ impl Handler<Harm> for Counter {
             Harm::Exit(status) => std::process::exit(status),
             Harm::Stop => ctx.stop(ExitReason::Normal),
             Harm::Busy(ms) => {
-                std::thread::park_timeout(std::time::Duration::from_millis(ms));
+                let end = std::time::Instant::now() + std::time::Duration::from_millis(ms);
+                // Something else may have left word for this thread, which ends a wait early.
+                while let Some(left) = end.checked_duration_since(std::time::Instant::now()) {
+                    std::thread::park_timeout(left);
+                }
             }
             Harm::Loop => loop {
                 std::hint::spin_loop();

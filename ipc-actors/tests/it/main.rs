@@ -2,6 +2,7 @@
 
 mod actors;
 mod application;
+mod hostile;
 mod life;
 mod messages;
 mod operating;
