@@ -1,5 +1,6 @@
 //! Alarms: what is due when, in exact order. Pure: the time is always an argument.
 
+use std::hint::select_unpredictable;
 use std::time::{Duration, Instant};
 
 /// Names one alarm of one [`Scheduler`]. It stays valid while the alarm repeats and never names
@@ -33,19 +34,29 @@ const FIRED: u32 = u32::MAX - 1;
 /// The alarm waits in a lane behind its head.
 const LANED: u32 = u32::MAX - 2;
 
-/// One node of the heap: 16 bytes, so that the four children of a node share a cache line.
-#[derive(Clone, Copy, Debug)]
-struct Node {
-    /// Nanoseconds since the scheduler's origin.
-    due: u64,
-    /// Breaks ties in the order of arming.
-    sequence: u32,
-    slot: u32,
-}
+/// One node of the heap, from the high bits down: nanoseconds since the scheduler's origin (64), the
+/// order of arming, which breaks ties (32), and the slot (32).
+///
+/// 16 bytes, so that the four children of a node fill one cache line; one number, so that the least of
+/// them is found without a branch, which would be mispredicted every other time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Node(u128);
 
 impl Node {
-    fn before(&self, other: &Self) -> bool {
-        (self.due, self.sequence) < (other.due, other.sequence)
+    fn new(due: u64, sequence: u32, slot: u32) -> Self {
+        Self(u128::from(due) << 64 | u128::from(sequence) << 32 | u128::from(slot))
+    }
+
+    fn due(self) -> u64 {
+        (self.0 >> 64) as u64
+    }
+
+    fn sequence(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    fn slot(self) -> u32 {
+        self.0 as u32
     }
 }
 
@@ -144,11 +155,7 @@ impl<T> Scheduler<T> {
     /// Arms an alarm for `due`.
     pub fn arm(&mut self, due: Instant, value: T) -> AlarmId {
         let slot = self.occupy(value);
-        let node = Node {
-            due: self.nanos(due),
-            sequence: self.next_sequence(),
-            slot,
-        };
+        let node = Node::new(self.nanos(due), self.next_sequence(), slot);
         self.insert(node);
         self.armed += 1;
         self.id(slot)
@@ -200,11 +207,7 @@ impl<T> Scheduler<T> {
         self.lanes[lane.0 as usize].tail = slot;
         if tail == NONE {
             self.lanes[lane.0 as usize].head = slot;
-            self.insert(Node {
-                due,
-                sequence,
-                slot,
-            });
+            self.insert(Node::new(due, sequence, slot));
         } else {
             self.links[tail as usize].next = slot;
             self.positions[slot as usize] = LANED;
@@ -249,25 +252,21 @@ impl<T> Scheduler<T> {
             return false;
         }
         self.unlink(slot);
-        let node = Node {
-            due: self.nanos(due),
-            sequence: self.next_sequence(),
-            slot,
-        };
+        let node = Node::new(self.nanos(due), self.next_sequence(), slot);
         self.insert(node);
         true
     }
 
     /// When the next alarm is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.heap.first().map(|node| self.instant(node.due))
+        self.heap.first().map(|node| self.instant(node.due()))
     }
 
     /// How long until the next alarm is due: zero when one is, `None` when none is armed.
     pub fn poll(&self, now: Instant) -> Option<Duration> {
         let node = self.heap.first()?;
         Some(Duration::from_nanos(
-            node.due.saturating_sub(self.nanos(now)),
+            node.due().saturating_sub(self.nanos(now)),
         ))
     }
 
@@ -283,7 +282,7 @@ impl<T> Scheduler<T> {
     /// answered by [`rearm`](Self::rearm) or [`finish`](Self::finish).
     pub fn awaken(&mut self, now: Instant) -> Option<Fired<T>> {
         let node = *self.heap.first()?;
-        if node.due > self.nanos(now) {
+        if node.due() > self.nanos(now) {
             return None;
         }
         self.fire(node)
@@ -294,7 +293,7 @@ impl<T> Scheduler<T> {
     pub fn awaken_before(&mut self, now: Instant, mark: u32) -> Option<Fired<T>> {
         let node = *self.heap.first()?;
         // Sequence numbers wrap only in `next_sequence`, which renumbers; the difference tells.
-        if node.due > self.nanos(now) || node.sequence >= mark {
+        if node.due() > self.nanos(now) || node.sequence() >= mark {
             return None;
         }
         self.fire(node)
@@ -310,11 +309,7 @@ impl<T> Scheduler<T> {
         match self.slot_of(id) {
             Some(slot) if self.positions[slot as usize] == FIRED => {
                 self.slots[slot as usize].value = Some(value);
-                let node = Node {
-                    due: self.nanos(due),
-                    sequence: self.next_sequence(),
-                    slot,
-                };
+                let node = Node::new(self.nanos(due), self.next_sequence(), slot);
                 self.insert(node);
                 self.armed += 1;
                 Ok(())
@@ -333,13 +328,13 @@ impl<T> Scheduler<T> {
     }
 
     fn fire(&mut self, node: Node) -> Option<Fired<T>> {
-        self.unlink(node.slot);
+        self.unlink(node.slot());
         self.armed -= 1;
-        self.positions[node.slot as usize] = FIRED;
-        let value = self.slots[node.slot as usize].value.take()?;
+        self.positions[node.slot() as usize] = FIRED;
+        let value = self.slots[node.slot() as usize].value.take()?;
         Some(Fired {
-            id: self.id(node.slot),
-            due: self.instant(node.due),
+            id: self.id(node.slot()),
+            due: self.instant(node.due()),
             value,
         })
     }
@@ -416,11 +411,7 @@ impl<T> Scheduler<T> {
         self.lanes[link.lane as usize].head = link.next;
         if link.next != NONE {
             let next = self.links[link.next as usize];
-            self.insert(Node {
-                due: next.due,
-                sequence: next.sequence,
-                slot: link.next,
-            });
+            self.insert(Node::new(next.due, next.sequence, link.next));
         }
     }
 
@@ -438,7 +429,7 @@ impl<T> Scheduler<T> {
         let mut order: Vec<(u32, u32)> = self
             .heap
             .iter()
-            .map(|node| (node.sequence, node.slot))
+            .map(|node| (node.sequence(), node.slot()))
             .collect();
         let laned = (0..).zip(&self.positions).zip(&self.links);
         order.extend(
@@ -450,7 +441,8 @@ impl<T> Scheduler<T> {
         for (sequence, (_, slot)) in (0..).zip(&order) {
             let position = self.positions[*slot as usize];
             if position < LANED {
-                self.heap[position as usize].sequence = sequence;
+                let node = &mut self.heap[position as usize];
+                *node = Node::new(node.due(), sequence, node.slot());
             }
             if let Some(link) = self.links.get_mut(*slot as usize) {
                 link.sequence = sequence;
@@ -471,7 +463,8 @@ impl<T> Scheduler<T> {
             return;
         }
         let removed = self.heap[position];
-        if last.before(&removed) {
+        // Three out of four nodes have none below them, and need no comparison with what was there.
+        if 4 * position + 1 >= self.heap.len() || last < removed {
             self.sift_up(position, last);
         } else {
             self.sift_down(position, last);
@@ -481,14 +474,14 @@ impl<T> Scheduler<T> {
     fn put(&mut self, position: usize, node: Node) {
         self.heap[position] = node;
         // Positions fit: there are fewer than 2^32 slots.
-        self.positions[node.slot as usize] = position as u32;
+        self.positions[node.slot() as usize] = position as u32;
     }
 
     fn sift_up(&mut self, mut hole: usize, node: Node) {
         while hole > 0 {
             let parent = (hole - 1) / 4;
             let above = self.heap[parent];
-            if !node.before(&above) {
+            if node >= above {
                 break;
             }
             self.put(hole, above);
@@ -500,28 +493,36 @@ impl<T> Scheduler<T> {
     fn sift_down(&mut self, mut hole: usize, node: Node) {
         loop {
             let first = 4 * hole + 1;
-            let end = (first + 4).min(self.heap.len());
-            if first >= end {
+            let Some((offset, below)) = least(&self.heap, first) else {
+                break;
+            };
+            if below >= node {
                 break;
             }
-            let mut least = first;
-            for child in first + 1..end {
-                if self.heap[child].before(&self.heap[least]) {
-                    least = child;
-                }
-            }
-            if !self.heap[least].before(&node) {
-                break;
-            }
-            let below = self.heap[least];
             self.put(hole, below);
-            hole = least;
+            hole = first + offset;
         }
         self.put(hole, node);
     }
 }
 
+/// The least of the up to four nodes from `first` on, and which of them it is.
+#[inline]
+fn least(heap: &[Node], first: usize) -> Option<(usize, Node)> {
+    let lesser = |left: (usize, Node), right: (usize, Node)| {
+        select_unpredictable(right.1 < left.1, right, left)
+    };
+    match *heap.get(first..)? {
+        [a, b, c, d, ..] => Some(lesser(lesser((0, a), (1, b)), lesser((2, c), (3, d)))),
+        [a, b, c] => Some(lesser(lesser((0, a), (1, b)), (2, c))),
+        [a, b] => Some(lesser((0, a), (1, b))),
+        [a] => Some((0, a)),
+        [] => None,
+    }
+}
+
 /// Saturates after 584 years.
 fn to_nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    let seconds = duration.as_secs().saturating_mul(1_000_000_000);
+    seconds.saturating_add(u64::from(duration.subsec_nanos()))
 }
