@@ -73,11 +73,11 @@ impl Driver {
     pub(crate) fn wait(
         &mut self,
         timeout: Option<Duration>,
-        sink: &mut dyn FnMut(Token, Event),
+        mut sink: impl FnMut(Token, Event),
     ) -> io::Result<()> {
         match self {
             Self::System(poller) => poller.wait(timeout, sink),
-            Self::Simulated(simulation, _) => simulation.wait(timeout, sink),
+            Self::Simulated(simulation, _) => simulation.wait(timeout, &mut sink),
         }
     }
 

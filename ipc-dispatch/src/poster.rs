@@ -42,7 +42,8 @@ impl<S> Shared<S> {
         }
     }
 
-    /// Whether there is nothing for the loop to do.
+    /// Whether there is nothing for the loop to do, by a look at every queue.
+    /// [`Parking::is_marked`] is quicker and errs only on the other side.
     pub(crate) fn is_empty(&self) -> bool {
         self.tasks.is_empty()
             && self.runnables.is_empty()

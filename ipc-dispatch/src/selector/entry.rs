@@ -3,11 +3,10 @@
 use std::any::Any;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ipc_core::Readiness;
 
-use super::handlers::{Handler, Handlers};
+use super::handlers::{Call, Handler, Unset};
 use super::registry::Local;
 use super::{Context, Event, Registry, Side, SourceId, Token};
 use crate::driver::Driver;
@@ -25,24 +24,34 @@ const UNTOLD: Told = Told {
     mask: Event::NONE,
 };
 
-/// In this order, so that what every event touches comes first.
+/// A source with its handlers. Most have one, whose type the entry therefore knows: to run it takes no
+/// second indirect call and no second place in memory.
+///
+/// In this order and on a cache line's boundary, so that what every event touches is one line.
+#[repr(C, align(64))]
+pub(super) struct Entry<C, S, F> {
+    first: Option<Handler<F>>,
+    body: Body<C, S>,
+}
+
 #[repr(C)]
-pub(super) struct Entry<C, S> {
-    channel: C,
-    handlers: Handlers<C, S>,
+struct Body<C, S> {
+    /// The handlers that came after the first.
+    rest: Vec<Handler<Call<C, S>>>,
     /// The system cannot wait for it: it is a regular file, which is always ready.
     always: bool,
     /// What is pending cannot be flushed any more.
     broken: bool,
-    trigger: Trigger,
     /// It closes when its last handler is gone and nothing is pending.
     ephemeral: bool,
+    hung_up: bool,
+    channel: C,
+    trigger: Trigger,
+    told: [Told; 2],
+    /// Whether urgent data is watched for, by which duplicate; whether it has hung up is above.
+    urgent: Option<Option<OwnedFd>>,
     /// What to run when it has gone.
     farewells: Vec<Local<S>>,
-    told: [Told; 2],
-    /// Whether urgent data is watched for, by which duplicate, and whether it has hung up.
-    urgent: Option<Option<OwnedFd>>,
-    hung_up: bool,
 }
 
 /// What [`AnyEntry::settle`] found.
@@ -91,7 +100,7 @@ pub(super) trait AnyEntry<S>: Any {
     /// Forgets what the driver was told, after the driver has started afresh.
     fn reset(&mut self);
 
-    /// Adds a `Handler<C, S>`, a [`Farewell`] or the wish to be [`Ephemeral`].
+    /// Adds a `Handler<Call<C, S>>`, a [`Farewell`] or the wish to be [`Ephemeral`].
     fn adopt(&mut self, addition: Box<dyn Any>);
 
     /// What to run when it has gone.
@@ -120,27 +129,59 @@ pub(super) struct Dispatched {
     pub(super) unsettled: bool,
 }
 
-impl<C: Source, S: 'static> Entry<C, S> {
+impl<C: Source, S: 'static> Entry<C, S, Unset<C, S>> {
     pub(super) fn new(channel: C, trigger: Trigger) -> Self {
         Self {
-            channel,
-            handlers: Handlers::new(),
-            trigger,
-            ephemeral: false,
-            farewells: Vec::new(),
-            told: [UNTOLD; 2],
-            urgent: None,
-            hung_up: false,
-            broken: false,
-            always: false,
+            body: Body {
+                farewells: Vec::new(),
+                told: [UNTOLD; 2],
+                urgent: None,
+                hung_up: false,
+                trigger,
+                ephemeral: false,
+                broken: false,
+                always: false,
+                rest: Vec::new(),
+                channel,
+            },
+            first: None,
         }
     }
 
-    fn is_pending(&self) -> bool {
-        self.channel.pending() > 0 && !self.broken
+    /// Whether the entry may be given a [first](Self::with_first) handler: it has never had any.
+    pub(super) fn is_bare(entry: &dyn AnyEntry<S>) -> bool {
+        let entry: &dyn Any = entry;
+        entry
+            .downcast_ref::<Self>()
+            .is_some_and(|entry| entry.body.rest.is_empty())
     }
 
-    /// Runs one pile. Answers whether the source is still there.
+    /// The same entry with its first handler.
+    pub(super) fn with_first<F>(self, handler: Handler<F>) -> Entry<C, S, F> {
+        Entry {
+            body: self.body,
+            first: Some(handler),
+        }
+    }
+}
+
+impl<C, S, F> Entry<C, S, F> {
+    /// What the handlers wait for, together.
+    fn wants(&self) -> Event {
+        let first = self.first.iter().map(|handler| handler.interest);
+        let rest = self.body.rest.iter().map(|handler| handler.interest);
+        first
+            .chain(rest)
+            .fold(Event::NONE, |mask, interest| mask | interest.event())
+    }
+}
+
+impl<C: Source, S: 'static, F> Entry<C, S, F>
+where
+    F: FnMut(&mut C, &mut Context<'_, S>) -> io::Result<Control> + 'static,
+{
+    /// Runs one pile, in the order in which its handlers came. Answers whether the source is still
+    /// there.
     fn run_pile(
         &mut self,
         interest: Interest,
@@ -149,72 +190,20 @@ impl<C: Source, S: 'static> Entry<C, S> {
         state: &mut S,
         done: &mut Dispatched,
     ) -> bool {
-        for index in 0..self.handlers.len() {
-            let Some(handler) = self.handlers.at(index) else {
-                break;
-            };
-            if handler.interest != interest || handler.fresh {
-                continue;
-            }
-            let Some(call) = handler.call.as_mut() else {
-                continue;
-            };
-            registry.metrics.handlers += 1;
-            let channel = &mut self.channel;
-            let result = catch_unwind(AssertUnwindSafe(|| {
-                let mut context = Context {
-                    state: &mut *state,
-                    registry: &mut *registry,
-                };
-                call(channel, &mut context)
-            }));
-            let control = match result {
-                Ok(Ok(control)) => control,
-                Ok(Err(error)) => {
-                    registry.report(Some(id), error);
-                    Control::Drop
-                }
-                Err(panic) => {
-                    registry.caught(panic);
-                    Control::Drop
-                }
-            };
-            if control != Control::Keep {
-                self.obey(index, control, registry, done);
-            }
-            if done.close || registry.condemned {
-                done.close = true;
-                return false;
-            }
+        let Body { channel, rest, .. } = &mut self.body;
+        if let Some(first) = &mut self.first
+            && !first.run(interest, channel, id, registry, state, done)
+        {
+            return false;
         }
-        true
+        rest.iter_mut()
+            .all(|handler| handler.run(interest, channel, id, registry, state, done))
     }
+}
 
-    fn obey(
-        &mut self,
-        index: usize,
-        control: Control,
-        registry: &mut Registry<S>,
-        done: &mut Dispatched,
-    ) {
-        let Some(handler) = self.handlers.at(index) else {
-            return;
-        };
-        match control {
-            Control::Keep => {}
-            Control::Again => done.again |= handler.interest.event(),
-            Control::Drop => {
-                handler.call = None;
-                done.unsettled = true;
-            }
-            Control::Replace(interest) => {
-                handler.interest = interest;
-                handler.fresh = true;
-                done.unsettled = true;
-            }
-            Control::Close => done.close = true,
-            Control::Stop => registry.stop(),
-        }
+impl<C: Source, S: 'static> Body<C, S> {
+    fn is_pending(&self) -> bool {
+        self.channel.pending() > 0 && !self.broken
     }
 
     /// Tells the driver about one descriptor, if anything changed.
@@ -282,9 +271,8 @@ impl<C: Source, S: 'static> Entry<C, S> {
     }
 
     /// Which of `event` is true of a source whose descriptors are only a doorbell.
-    fn answer_doorbell(&mut self, event: Event) -> Event {
+    fn answer_doorbell(&mut self, event: Event, wants: Event) -> Event {
         let mut truth = event & Event::EXCEPTION;
-        let wants = self.handlers.wants();
         if wants.contains(Event::READ)
             && (self.channel.poll_inbound() == Some(true) || is_ready(self.channel.arm_inbound()))
         {
@@ -297,78 +285,47 @@ impl<C: Source, S: 'static> Entry<C, S> {
         }
         truth
     }
-}
 
-fn is_ready(answer: io::Result<Readiness>) -> bool {
-    !matches!(answer, Ok(Readiness::Armed))
-}
-
-impl<C: Source, S: 'static> AnyEntry<S> for Entry<C, S> {
-    fn dispatch(
-        &mut self,
-        id: SourceId,
-        mut event: Event,
-        registry: &mut Registry<S>,
-        state: &mut S,
-    ) -> Dispatched {
-        let mut done = Dispatched::default();
-        if self.channel.is_doorbell() || self.channel.poll_inbound().is_some() {
-            event = self.answer_doorbell(event);
+    /// A hang-up or a failure is for everybody who waits for anything.
+    #[cold]
+    fn spread(&mut self, event: Event, done: &mut Dispatched) -> Event {
+        let mut event = event | Event::READ | Event::WRITE;
+        if self.urgent.is_some() {
+            event |= Event::EXCEPTION;
+            self.hung_up = true;
             done.unsettled = true;
         }
-        if event.intersects(Event::HANGUP | Event::ERROR) {
-            event |= Event::READ | Event::WRITE;
-            if self.urgent.is_some() {
-                event |= Event::EXCEPTION;
-                self.hung_up = true;
-                done.unsettled = true;
-            }
-        }
-        if event.contains(Event::WRITE) && self.is_pending() {
-            done.unsettled = true;
-            if let Err(error) = self.channel.try_flush() {
-                // Whoever reads or writes next learns that the peer is gone.
-                self.broken = true;
-                registry.report(Some(id), error);
-            }
-            if self.is_pending() && !self.channel.has_room() {
-                event = event.without(Event::WRITE);
-            }
-        }
-        registry.event = event;
-        for interest in [Interest::Exception, Interest::Read, Interest::Write] {
-            if event.intersects(interest.event())
-                && !self.run_pile(interest, id, registry, state, &mut done)
-            {
-                return done;
-            }
-        }
-        if done.unsettled {
-            self.handlers.retain(|handler| {
-                handler.fresh = false;
-                handler.call.is_some()
-            });
-        }
-        // What a read left in a buffer of the process will not be told by the system, and what a
-        // handler wrote may have to be flushed.
-        done.unsettled |=
-            self.channel.pending() > 0 || self.always || !C::IN_KERNEL || crate::sys::MUST_REARM;
-        done
+        event
     }
 
-    fn settle(&mut self, id: SourceId, paused: bool, driver: &mut Driver) -> io::Result<Settled> {
-        let wants = if paused {
-            Event::NONE
+    /// Flushes what is pending, and answers what is left of the event for the handlers.
+    fn flush(&mut self, id: SourceId, event: Event, registry: &mut Registry<S>) -> Event {
+        if let Err(error) = self.channel.try_flush() {
+            // Whoever reads or writes next learns that the peer is gone.
+            self.broken = true;
+            registry.report(Some(id), error);
+        }
+        if self.is_pending() && !self.channel.has_room() {
+            event.without(Event::WRITE)
         } else {
-            self.handlers.wants()
-        };
+            event
+        }
+    }
+
+    fn settle(
+        &mut self,
+        id: SourceId,
+        wants: Event,
+        handled: bool,
+        driver: &mut Driver,
+    ) -> io::Result<Settled> {
         let pending = self.is_pending();
         let doorbell = self.channel.is_doorbell();
         let mut settled = Settled {
             hot: Event::NONE,
-            waits: !self.handlers.is_empty() || pending,
+            waits: handled || pending,
             polled: false,
-            finished: self.ephemeral && self.handlers.is_empty() && !pending,
+            finished: self.ephemeral && !handled && !pending,
         };
         let mut inbound = wants & Event::READ;
         let mut outbound = wants & Event::WRITE;
@@ -407,66 +364,124 @@ impl<C: Source, S: 'static> AnyEntry<S> for Entry<C, S> {
         }
         Ok(settled)
     }
+}
+
+fn is_ready(answer: io::Result<Readiness>) -> bool {
+    !matches!(answer, Ok(Readiness::Armed))
+}
+
+impl<C: Source, S: 'static, F> AnyEntry<S> for Entry<C, S, F>
+where
+    F: FnMut(&mut C, &mut Context<'_, S>) -> io::Result<Control> + 'static,
+{
+    fn dispatch(
+        &mut self,
+        id: SourceId,
+        mut event: Event,
+        registry: &mut Registry<S>,
+        state: &mut S,
+    ) -> Dispatched {
+        let mut done = Dispatched::default();
+        let body = &mut self.body;
+        if !C::IN_KERNEL && (body.channel.is_doorbell() || body.channel.poll_inbound().is_some()) {
+            let wants = self.wants();
+            event = self.body.answer_doorbell(event, wants);
+            done.unsettled = true;
+        }
+        if event.intersects(Event::HANGUP | Event::ERROR) {
+            event = self.body.spread(event, &mut done);
+        }
+        if event.contains(Event::WRITE) && self.body.is_pending() {
+            done.unsettled = true;
+            event = self.body.flush(id, event, registry);
+        }
+        registry.event = event;
+        for interest in [Interest::Exception, Interest::Read, Interest::Write] {
+            if event.intersects(interest.event())
+                && !self.run_pile(interest, id, registry, state, &mut done)
+            {
+                return done;
+            }
+        }
+        if done.unsettled {
+            self.first.take_if(|handler| !handler.has_stayed());
+            self.body.rest.retain_mut(Handler::has_stayed);
+        }
+        // What a read left in a buffer of the process will not be told by the system, and what a
+        // handler wrote may have to be flushed.
+        done.unsettled |= self.body.channel.pending() > 0
+            || self.body.always
+            || !C::IN_KERNEL
+            || crate::sys::MUST_REARM;
+        done
+    }
+
+    fn settle(&mut self, id: SourceId, paused: bool, driver: &mut Driver) -> io::Result<Settled> {
+        let wants = if paused { Event::NONE } else { self.wants() };
+        let handled = self.first.is_some() || !self.body.rest.is_empty();
+        self.body.settle(id, wants, handled, driver)
+    }
 
     fn poll(&mut self) -> bool {
-        self.channel.poll_inbound() == Some(true)
+        self.body.channel.poll_inbound() == Some(true)
     }
 
     fn arm(&mut self) -> bool {
-        is_ready(self.channel.arm_inbound())
+        is_ready(self.body.channel.arm_inbound())
     }
 
     fn forget(&mut self, id: SourceId, driver: &mut Driver) {
         // Nothing can be done about an error, and the descriptor is about to close.
-        let _ = self.tell_urgent(id, false, driver);
-        let _ = self.tell(Side::Inbound, id, Event::NONE, driver);
-        let _ = self.tell(Side::Outbound, id, Event::NONE, driver);
+        let _ = self.body.tell_urgent(id, false, driver);
+        let _ = self.body.tell(Side::Inbound, id, Event::NONE, driver);
+        let _ = self.body.tell(Side::Outbound, id, Event::NONE, driver);
     }
 
     fn reset(&mut self) {
-        self.told = [UNTOLD; 2];
-        self.urgent = None;
+        self.body.told = [UNTOLD; 2];
+        self.body.urgent = None;
     }
 
     fn adopt(&mut self, addition: Box<dyn Any>) {
-        match addition.downcast::<Handler<C, S>>() {
-            Ok(handler) => self.handlers.push(*handler),
+        match addition.downcast::<Handler<Call<C, S>>>() {
+            Ok(handler) => self.body.rest.push(*handler),
             Err(addition) => match addition.downcast::<Farewell<S>>() {
-                Ok(farewell) => self.farewells.push(farewell.0),
-                Err(addition) => self.ephemeral |= addition.is::<Ephemeral>(),
+                Ok(farewell) => self.body.farewells.push(farewell.0),
+                Err(addition) => self.body.ephemeral |= addition.is::<Ephemeral>(),
             },
         }
     }
 
     fn take_farewells(&mut self) -> Vec<Local<S>> {
-        std::mem::take(&mut self.farewells)
+        std::mem::take(&mut self.body.farewells)
     }
 
     fn retain(&mut self, interest: Option<Interest>) {
-        self.handlers
-            .retain(|handler| interest.is_some_and(|interest| handler.interest != interest));
+        let stays = |other: Interest| interest.is_some_and(|interest| other != interest);
+        self.first.take_if(|handler| !stays(handler.interest));
+        self.body.rest.retain(|handler| stays(handler.interest));
     }
 
     fn channel_mut(&mut self) -> &mut dyn Any {
-        &mut self.channel
+        &mut self.body.channel
     }
 
     fn into_channel(self: Box<Self>) -> Box<dyn Any> {
-        Box::new(self.channel)
+        Box::new(self.body.channel)
     }
 
     fn pending(&self) -> usize {
-        if self.broken {
+        if self.body.broken {
             0
         } else {
-            self.channel.pending()
+            self.body.channel.pending()
         }
     }
 
     fn descriptors(&self, list: &mut Vec<RawFd>) {
-        list.extend(self.channel.inbound().iter().map(AsRawFd::as_raw_fd));
-        list.extend(self.channel.outbound().iter().map(AsRawFd::as_raw_fd));
-        list.extend(self.urgent.iter().flatten().map(AsRawFd::as_raw_fd));
+        list.extend(self.body.channel.inbound().iter().map(AsRawFd::as_raw_fd));
+        list.extend(self.body.channel.outbound().iter().map(AsRawFd::as_raw_fd));
+        list.extend(self.body.urgent.iter().flatten().map(AsRawFd::as_raw_fd));
         list.sort_unstable();
         list.dedup();
     }

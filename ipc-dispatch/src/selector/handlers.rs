@@ -1,75 +1,112 @@
-//! The handlers of one source, in the order in which they came.
+//! Handlers of one source.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{Context, Event};
+use super::entry::Dispatched;
+use super::{Context, Event, Registry, SourceId};
 use crate::{Control, Interest};
 
-/// The type of a handler inside: what it returns is already in its general form.
+/// A handler whose type is forgotten; what it returns is already in its general form.
 pub(super) type Call<C, S> = Box<dyn FnMut(&mut C, &mut Context<'_, S>) -> io::Result<Control>>;
 
-/// A handler of a source of type `C`.
-pub(super) struct Handler<C, S> {
+/// The type of the first handler of a source that has had none yet.
+pub(super) type Unset<C, S> = fn(&mut C, &mut Context<'_, S>) -> io::Result<Control>;
+
+/// A handler of a source.
+pub(super) struct Handler<F> {
     pub(super) interest: Interest,
-    /// `None` once it has been dropped by its own answer.
-    pub(super) call: Option<Call<C, S>>,
     /// Whether it came to its present interest in this pass, so that it waits for the next.
     pub(super) fresh: bool,
+    /// `None` once it has been dropped by its own answer.
+    pub(super) call: Option<F>,
 }
 
-/// Most sources have one handler, which is therefore kept beside the source.
-pub(super) struct Handlers<C, S> {
-    first: Option<Handler<C, S>>,
-    rest: Vec<Handler<C, S>>,
-}
-
-impl<C, S> Handlers<C, S> {
-    pub(super) fn new() -> Self {
+impl<F> Handler<F> {
+    pub(super) fn new(interest: Interest, call: F) -> Self {
         Self {
-            first: None,
-            rest: Vec::new(),
+            interest,
+            fresh: false,
+            call: Some(call),
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.len()
+    /// Runs it if it waits for `interest`. Answers whether the source is still there.
+    #[inline]
+    pub(super) fn run<C, S: 'static>(
+        &mut self,
+        interest: Interest,
+        channel: &mut C,
+        id: SourceId,
+        registry: &mut Registry<S>,
+        state: &mut S,
+        done: &mut Dispatched,
+    ) -> bool
+    where
+        F: FnMut(&mut C, &mut Context<'_, S>) -> io::Result<Control>,
+    {
+        if self.interest != interest || self.fresh {
+            return true;
+        }
+        let Some(call) = self.call.as_mut() else {
+            return true;
+        };
+        registry.metrics.handlers += 1;
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let mut context = Context {
+                state: &mut *state,
+                registry: &mut *registry,
+            };
+            call(channel, &mut context)
+        }));
+        let control = match result {
+            Ok(Ok(control)) => control,
+            Ok(Err(error)) => {
+                registry.report(Some(id), error);
+                Control::Drop
+            }
+            Err(panic) => {
+                registry.caught(panic);
+                Control::Drop
+            }
+        };
+        if control != Control::Keep {
+            self.obey(control, registry, done);
+        }
+        if done.close || registry.condemned {
+            done.close = true;
+            return false;
+        }
+        true
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.first.is_none()
-    }
-
-    pub(super) fn push(&mut self, handler: Handler<C, S>) {
-        if self.first.is_none() {
-            self.first = Some(handler);
-        } else {
-            self.rest.push(handler);
+    fn obey<S: 'static>(
+        &mut self,
+        control: Control,
+        registry: &mut Registry<S>,
+        done: &mut Dispatched,
+    ) {
+        match control {
+            Control::Keep => {}
+            Control::Again => done.again |= self.interest.event(),
+            Control::Drop => {
+                self.call = None;
+                done.unsettled = true;
+            }
+            Control::Replace(interest) => {
+                self.interest = interest;
+                self.fresh = true;
+                done.unsettled = true;
+            }
+            Control::Close => done.close = true,
+            Control::Stop => registry.stop(),
         }
     }
 
-    pub(super) fn at(&mut self, index: usize) -> Option<&mut Handler<C, S>> {
-        match index.checked_sub(1) {
-            None => self.first.as_mut(),
-            Some(index) => self.rest.get_mut(index),
-        }
-    }
-
-    /// Keeps those that `keep` says, in their order.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&mut Handler<C, S>) -> bool) {
-        self.rest.retain_mut(&mut keep);
-        if self.first.as_mut().is_some_and(|first| !keep(first)) {
-            let next = !self.rest.is_empty();
-            self.first = next.then(|| self.rest.remove(0));
-        }
-    }
-
-    /// What they wait for, together.
-    pub(super) fn wants(&self) -> Event {
-        let mut mask = Event::NONE;
-        for handler in self.first.iter().chain(&self.rest) {
-            mask |= handler.interest.event();
-        }
-        mask
+    /// After a pass: whether it stays.
+    pub(super) fn has_stayed(&mut self) -> bool {
+        self.fresh = false;
+        self.call.is_some()
     }
 }
 

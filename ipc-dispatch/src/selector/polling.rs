@@ -112,7 +112,7 @@ impl<S: 'static> Registry<S> {
                     self.spinning.learn(true);
                     return true;
                 }
-                if !self.shared.is_empty() {
+                if self.shared.parking.is_marked() {
                     return true;
                 }
                 std::hint::spin_loop();

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use super::alarms::Alarm;
 use super::entry::{AnyEntry, Entry, Ephemeral, Farewell};
-use super::handlers::Handler;
+use super::handlers::{Call, Handler};
 use super::polling::Patience;
 use super::slots::{Slots, State};
 use super::{Context, Event, Key, Metrics, PanicPolicy, SelectorOptions, SourceId};
@@ -21,7 +21,7 @@ use crate::executor::Executor;
 use crate::poster::{Poster, Shared};
 use crate::process::Signals;
 use crate::scheduler::Scheduler;
-use crate::{Interest, Outcome, Source, Trigger};
+use crate::{Control, Interest, Outcome, Source, Trigger};
 
 /// A task that stays on the loop's thread.
 pub(super) type Local<S> = Box<dyn FnOnce(&mut Context<'_, S>)>;
@@ -34,41 +34,43 @@ type PanicHook<S> = Box<dyn FnMut(Box<dyn Any + Send>, &mut S)>;
 ///
 /// A selector and the [`Context`] of a handler both give access to it, so its methods are written
 /// `selector.add(..)` and `ctx.add(..)`.
+// Laid out by hand: what every turn touches stands together, on half as many cache lines.
+#[repr(C)]
 pub struct Registry<S> {
-    pub(crate) options: SelectorOptions,
-    pub(super) driver: Driver,
     pub(crate) shared: Arc<Shared<S>>,
     pub(super) slots: Slots<S>,
-    /// Handlers added to an entry while it was out.
-    pub(super) additions: Vec<(SourceId, Box<dyn Any>)>,
     pub(super) touched: Vec<SourceId>,
     pub(super) polled: Vec<SourceId>,
-    pub(super) spinning: Patience,
-    /// What is ready and not yet run.
-    pub(super) ready: VecDeque<SourceId>,
     /// What is ready without asking the system, for the next turn.
     pub(super) hot: Vec<SourceId>,
-    pub(crate) alarms: Scheduler<Alarm<S>>,
-    pub(crate) background_alarms: usize,
+    /// What is ready and not yet run.
+    pub(super) ready: VecDeque<SourceId>,
     pub(super) deferred: VecDeque<Local<S>>,
     pub(super) idle: VecDeque<Local<S>>,
-    /// How many sources keep the loop running.
-    pub(super) waiting: usize,
-    pub(super) persistent: bool,
+    /// Handlers added to an entry while it was out.
+    pub(super) additions: Vec<(SourceId, Box<dyn Any>)>,
+    /// What the hooks are to be told when the state can be borrowed.
+    pub(super) errors: Vec<(Option<SourceId>, io::Error)>,
+    pub(super) panics: Vec<Box<dyn Any + Send>>,
     pub(super) now: Option<Instant>,
     pub(super) event: Event,
     /// Whether the source whose handlers are running is to go when they return.
     pub(super) condemned: bool,
     /// Whether another loop waits for this one between its turns.
     pub(super) embedded: bool,
+    pub(super) persistent: bool,
+    /// How many sources keep the loop running.
+    pub(super) waiting: usize,
     pub(super) metrics: Metrics,
+    pub(crate) background_alarms: usize,
+    pub(crate) alarms: Scheduler<Alarm<S>>,
+    pub(super) driver: Driver,
+    pub(crate) options: SelectorOptions,
+    pub(super) spinning: Patience,
     pub(crate) signals: Signals<S>,
     pub(crate) executor: Executor,
     pub(super) error_hook: Option<ErrorHook<S>>,
     pub(super) panic_hook: Option<PanicHook<S>>,
-    /// What the hooks are to be told when the state can be borrowed.
-    pub(super) errors: Vec<(Option<SourceId>, io::Error)>,
-    pub(super) panics: Vec<Box<dyn Any + Send>>,
 }
 
 impl<S> fmt::Debug for Registry<S> {
@@ -128,7 +130,7 @@ impl<S: 'static> Registry<S> {
     pub fn add_with<C: Source>(&mut self, source: C, trigger: Trigger) -> Key<C> {
         Key::new(
             self.slots
-                .insert(Box::new(Entry::<C, S>::new(source, trigger))),
+                .insert(Box::new(Entry::<C, S, _>::new(source, trigger))),
         )
     }
 
@@ -193,22 +195,32 @@ impl<S: 'static> Registry<S> {
         O: Outcome,
         F: FnMut(&mut C, &mut Context<'_, S>) -> O + 'static,
     {
-        let handler = Box::new(Handler::<C, S> {
-            interest,
-            call: Some(Box::new(move |source, context| {
-                handler(source, context).into_control()
-            })),
-            fresh: false,
-        });
+        self.attach(key, interest, move |source: &mut C, context: &mut _| {
+            handler(source, context).into_control()
+        })
+    }
+
+    fn attach<C, F>(&mut self, key: Key<C>, interest: Interest, call: F) -> io::Result<()>
+    where
+        C: Source,
+        F: FnMut(&mut C, &mut Context<'_, S>) -> io::Result<Control> + 'static,
+    {
         let slot = self.slots.live_mut(key.id).ok_or_else(missing)?;
         match &mut slot.state {
             State::Present(entry) => {
-                entry.adopt(handler);
+                if Entry::<C, S, _>::is_bare(&**entry) {
+                    slot.make_first(Handler::new(interest, call));
+                } else {
+                    let call: Call<C, S> = Box::new(call);
+                    entry.adopt(Box::new(Handler::new(interest, call)));
+                }
                 self.settle(key.id)
                     .inspect_err(|_| self.cancel_handlers(key, Some(interest)))
             }
             State::Running => {
-                self.additions.push((key.id, handler));
+                let call: Call<C, S> = Box::new(call);
+                let handler = Handler::new(interest, call);
+                self.additions.push((key.id, Box::new(handler)));
                 Ok(())
             }
             State::Condemned | State::Vacant => Err(missing()),
@@ -222,7 +234,7 @@ impl<S: 'static> Registry<S> {
             *id != key.id
                 || interest.is_some_and(|interest| {
                     addition
-                        .downcast_ref::<Handler<C, S>>()
+                        .downcast_ref::<Handler<Call<C, S>>>()
                         .is_some_and(|handler| handler.interest != interest)
                 })
         });
@@ -538,7 +550,8 @@ impl<S: 'static> Registry<S> {
         if self.options.panics == PanicPolicy::Propagate {
             let mut panics = std::mem::take(&mut self.panics).into_iter();
             if let Some(panic) = panics.next() {
-                // The caller may not come back for a while.
+                // The caller may not come back for a while, and what was being drained is not empty.
+                self.shared.parking.set_mark();
                 self.shared.parking.park();
                 resume_unwind(panic);
             }

@@ -1,8 +1,13 @@
 //! The table of registrations.
 
-use super::entry::AnyEntry;
+use std::any::Any;
+use std::io;
+
+use super::entry::{AnyEntry, Entry};
+use super::handlers::{Handler, Unset};
 use super::key::SLOT_MAX;
-use super::{Event, SourceId};
+use super::{Context, Event, SourceId};
+use crate::{Control, Source};
 
 /// Where an entry is.
 pub(super) enum State<S> {
@@ -31,6 +36,25 @@ pub(super) struct Slot<S> {
     pub(super) paused: bool,
     /// What is waiting in the ready list, so that it stands there once.
     pub(super) ready: Event,
+}
+
+impl<S: 'static> Slot<S> {
+    /// Exchanges an entry that [is bare](Entry::is_bare) for one that knows the type of its handler.
+    pub(super) fn make_first<C, F>(&mut self, handler: Handler<F>)
+    where
+        C: Source,
+        F: FnMut(&mut C, &mut Context<'_, S>) -> io::Result<Control> + 'static,
+    {
+        match std::mem::replace(&mut self.state, State::Running) {
+            State::Present(entry) => {
+                let entry: Box<dyn Any> = entry;
+                let bare = entry.downcast::<Entry<C, S, Unset<C, S>>>();
+                let bare = bare.expect("the caller has asked whether the entry is bare");
+                self.state = State::Present(Box::new(bare.with_first(handler)));
+            }
+            other => self.state = other,
+        }
+    }
 }
 
 pub(super) struct Slots<S> {
@@ -131,7 +155,9 @@ impl<S> Slots<S> {
 
     /// Lets the slots that were freed in the last turn be used again.
     pub(super) fn bury(&mut self) {
-        self.free.append(&mut self.graves);
+        if !self.graves.is_empty() {
+            self.free.append(&mut self.graves);
+        }
     }
 
     pub(super) fn ids(&self) -> Vec<SourceId> {

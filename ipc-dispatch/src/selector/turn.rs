@@ -210,7 +210,6 @@ impl<S: 'static> Selector<S> {
         registry.slots.bury();
         registry.run_signals(state);
         registry.run_tasks(state);
-        registry.run_futures(state);
         registry.run_alarms(state);
         registry.reconcile();
         registry.poll_shared();
@@ -280,7 +279,7 @@ impl<S: 'static> Selector<S> {
                 shared.parking.park();
             }
             // The second look, without which a post between the first and the sleep would be lost.
-            if !shared.is_empty() || shared.stop.load(Ordering::SeqCst) {
+            if shared.parking.is_marked() || shared.stop.load(Ordering::SeqCst) {
                 timeout = Some(Duration::ZERO);
             } else {
                 registry.metrics.sleeps += 1;
@@ -296,7 +295,7 @@ impl<S: 'static> Selector<S> {
                 metrics,
                 ..
             } = registry;
-            driver.wait(timeout, &mut |token, event| {
+            driver.wait(timeout, |token, event| {
                 metrics.events += 1;
                 match slots.live_mut(token.id) {
                     Some(slot) => {
@@ -304,6 +303,9 @@ impl<S: 'static> Selector<S> {
                             ready.push_back(token.id);
                         }
                         slot.ready |= event;
+                        if let State::Present(entry) = &slot.state {
+                            sys::prefetch(&**entry);
+                        }
                     }
                     None => stale += 1,
                 }
@@ -313,7 +315,9 @@ impl<S: 'static> Selector<S> {
             registry.shared.parking.unpark();
         }
         registry.now = None;
-        registry.ready.extend(registry.hot.drain(..));
+        if !registry.hot.is_empty() {
+            registry.ready.extend(registry.hot.drain(..));
+        }
         registry.metrics.stale += u64::from(stale);
         if stale == 0 {
             self.stale = 0;
@@ -341,7 +345,7 @@ impl<S: 'static> Registry<S> {
             || !self.deferred.is_empty()
             || !self.idle.is_empty()
             || !self.ready.is_empty()
-            || !self.shared.is_empty();
+            || self.shared.parking.is_marked();
         if busy {
             return Some(Duration::ZERO);
         }
@@ -388,8 +392,9 @@ impl<S: 'static> Registry<S> {
     }
 
     fn run_tasks(&mut self, state: &mut S) {
+        let marked = self.shared.parking.take_mark();
         // Only those that are there now: a task that posts itself waits for the next turn.
-        if !self.shared.tasks.is_empty() {
+        if marked {
             for _ in 0..self.shared.tasks.len().min(self.options.tasks_max) {
                 let Some(task) = self.shared.tasks.pop() else {
                     break;
@@ -402,6 +407,13 @@ impl<S: 'static> Registry<S> {
                 break;
             };
             self.run_task(state, task);
+        }
+        if marked {
+            self.run_futures(state);
+            if !self.shared.is_empty() {
+                // More than a turn takes, or come meanwhile.
+                self.shared.parking.set_mark();
+            }
         }
     }
 
@@ -505,7 +517,7 @@ impl<S: 'static> Registry<S> {
     fn is_awaited(&self) -> bool {
         !self.alarms.is_empty()
             || !self.deferred.is_empty()
-            || !self.shared.is_empty()
+            || self.shared.parking.is_marked()
             || self.shared.stop.load(Ordering::Relaxed)
     }
 
@@ -569,7 +581,7 @@ impl<S: 'static> Registry<S> {
             || !self.ready.is_empty()
             || !self.deferred.is_empty()
             || !self.idle.is_empty()
-            || !self.shared.is_empty();
+            || self.shared.parking.is_marked();
         if busy {
             self.shared.waker.wake();
         }

@@ -10,13 +10,16 @@
 //! - `ChildWatch`: `open(pid)` and `try_wait`, which reaps that one child. Its `descriptor` becomes
 //!   readable when the child ends; where there is no such thing it is none, and the selector asks
 //!   after every SIGCHLD.
+//! - `prefetch`: a hint to the processor, which may do nothing.
 #![expect(
     unsafe_code,
     reason = "the one folder of this crate that talks to the system directly"
 )]
 
+mod prefetch;
 mod signal;
 
+pub(crate) use prefetch::prefetch;
 pub(crate) use signal::{SignalAction, exit_status};
 
 #[cfg(all(target_os = "linux", not(ipc_portable)))]

@@ -84,7 +84,7 @@ impl Poller {
     pub(crate) fn wait(
         &mut self,
         timeout: Option<Duration>,
-        sink: &mut dyn FnMut(Token, Event),
+        mut sink: impl FnMut(Token, Event),
     ) -> io::Result<()> {
         match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {}
