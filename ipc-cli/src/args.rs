@@ -1,7 +1,5 @@
 //! What may be said on the command line.
 
-use std::path::PathBuf;
-
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::commands::bench::BenchArgs;
@@ -9,7 +7,7 @@ use crate::commands::completions::CompletionsArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::duct::DuctArgs;
 use crate::commands::man::ManArgs;
-use crate::tasks::TaskName;
+use crate::commands::map::MapArgs;
 
 /// Check a machine's inter-process communication, and run work in worker processes.
 #[derive(Debug, Parser)]
@@ -70,28 +68,6 @@ impl Layer {
             Self::Actors => "actors",
         }
     }
-}
-
-/// Run a registered task over files, in worker processes, and print the results in input order.
-///
-/// A directory means every regular file below it, sorted. A file that cannot be read is reported on
-/// standard error, the others still come out, and the exit status is 1.
-///
-/// Example: ipc-cli map --task sha256 --limit 4 src/
-#[derive(Debug, clap::Args)]
-pub(crate) struct MapArgs {
-    /// The task to run over each file.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) task: TaskName,
-    /// How many worker processes may live at the same time [default: the CPUs this process may use].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) limit: Option<u16>,
-    /// How many times a file is tried again after the worker that held it died.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) retries: u32,
-    /// Files and directories.
-    #[arg(required = true, value_name = "PATH")]
-    pub(crate) paths: Vec<PathBuf>,
 }
 
 /// The other end of a smoke check; not for people.

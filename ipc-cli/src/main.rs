@@ -2,8 +2,8 @@
 
 mod args;
 mod commands;
-mod inputs;
-mod listing;
+mod execution;
+mod interrupt;
 mod output;
 mod parrot;
 mod run;

@@ -25,7 +25,7 @@ pub(crate) enum Outcome {
 const USAGE: u8 = 2;
 
 /// What a shell adds to the number of the signal that ended a command.
-const SIGNALLED: i32 = 128;
+pub(crate) const SIGNALLED: i32 = 128;
 
 /// Does what the command line says.
 pub(crate) fn run() -> ExitCode {

@@ -13,6 +13,7 @@ use ipc_marshal::Duct;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::execution::command;
 use crate::parrot::Parrot;
 use crate::words::{Locale, WordCounter};
 
@@ -76,7 +77,16 @@ fn read_chunks(path: &Path, mut take: impl FnMut(&[u8])) -> Result<(), String> {
 
 /// Everything that a worker process of this command may be asked to run.
 pub(crate) fn registry() -> Registry {
-    registry![sha256, wc, square, panic, die, multiplier, host::<Parrot>]
+    registry![
+        sha256,
+        wc,
+        command,
+        square,
+        panic,
+        die,
+        multiplier,
+        host::<Parrot>
+    ]
 }
 
 /// What `smoke` computes.

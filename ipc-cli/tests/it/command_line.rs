@@ -42,7 +42,22 @@ fn wrong_words_are_refused() {
         2,
         &["'md5'", "sha256", "wc"],
     );
-    check_refused(&["map", "--task", "wc"], 2, &["PATH"]);
+    check_refused(
+        &["map", "--task", "wc", "--", "true"],
+        2,
+        &["cannot be used"],
+    );
+    check_refused(&["map", "--resume", "--task", "wc", "."], 2, &["--joblog"]);
+    check_refused(
+        &["map", "--halt", "later", "--task", "wc", "."],
+        2,
+        &["soon,fail=N"],
+    );
+    check_refused(
+        &["map", "--timeout", "1d", "--task", "wc", "."],
+        2,
+        &["--timeout", "ms"],
+    );
     check_refused(
         &["smoke", "--only", "kernel"],
         2,

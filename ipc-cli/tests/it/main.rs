@@ -11,6 +11,7 @@ mod doctor;
 mod duct;
 mod help;
 mod map;
+mod map_command;
 mod python;
 mod smoke;
 mod support;

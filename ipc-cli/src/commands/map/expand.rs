@@ -1,4 +1,4 @@
-//! Which files the paths on the command line mean.
+//! Which files paths mean.
 
 use std::fs;
 use std::io;
@@ -6,24 +6,24 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// A path that is a file to work on, or why it cannot be.
-pub(crate) type Input = Result<PathBuf, (PathBuf, io::Error)>;
+type Found = Result<PathBuf, (PathBuf, io::Error)>;
 
 /// The files that `paths` mean, in order. A directory means every regular file below it, sorted by
 /// the bytes of their paths; links below it are not followed. What cannot be read stands in its
 /// place as an error, after the files of its directory.
-pub(crate) fn expand(paths: &[PathBuf]) -> Vec<Input> {
+pub(super) fn expand(paths: impl IntoIterator<Item = PathBuf>) -> Vec<Found> {
     let mut inputs = Vec::new();
     for path in paths {
-        match fs::metadata(path) {
+        match fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => {
                 let (mut files, mut errors) = (Vec::new(), Vec::new());
-                walk(path, &mut files, &mut errors);
+                walk(&path, &mut files, &mut errors);
                 files.sort_by(|a, b| a.as_os_str().as_bytes().cmp(b.as_os_str().as_bytes()));
                 inputs.extend(files.into_iter().map(Ok));
                 inputs.extend(errors.into_iter().map(Err));
             }
-            Ok(_) => inputs.push(Ok(path.clone())),
-            Err(error) => inputs.push(Err((path.clone(), error))),
+            Ok(_) => inputs.push(Ok(path)),
+            Err(error) => inputs.push(Err((path, error))),
         }
     }
     inputs

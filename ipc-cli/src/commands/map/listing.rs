@@ -7,7 +7,7 @@ use crate::tasks::Counts;
 
 /// The line that `sha256sum` prints: a name with a line break or a backslash is escaped, and the line
 /// then begins with a backslash.
-pub(crate) fn digest_line(digest: &[u8; 32], name: &OsStr) -> Vec<u8> {
+pub(super) fn digest_line(digest: &[u8; 32], name: &OsStr) -> Vec<u8> {
     let name = name.as_bytes();
     let mut line = Vec::with_capacity(name.len() + 70);
     if name.iter().any(|byte| b"\\\n\r".contains(byte)) {
@@ -31,7 +31,7 @@ pub(crate) fn digest_line(digest: &[u8; 32], name: &OsStr) -> Vec<u8> {
 
 /// The lines that `wc` prints for several files: columns as wide as the size of all of them together.
 #[derive(Debug)]
-pub(crate) struct CountTable {
+pub(super) struct CountTable {
     width: usize,
     total: Counts,
 }
@@ -39,7 +39,7 @@ pub(crate) struct CountTable {
 impl CountTable {
     /// A table over files that are `size_total` bytes together; one that is no regular file has no
     /// size and makes the columns at least seven wide.
-    pub(crate) fn new(size_total: u64, all_regular: bool) -> Self {
+    pub(super) fn new(size_total: u64, all_regular: bool) -> Self {
         let least = if all_regular { 1 } else { 7 };
         Self {
             width: size_total.to_string().len().max(least),
@@ -48,7 +48,7 @@ impl CountTable {
     }
 
     /// The line of one file.
-    pub(crate) fn line(&mut self, counts: Counts, name: &OsStr) -> Vec<u8> {
+    pub(super) fn line(&mut self, counts: Counts, name: &OsStr) -> Vec<u8> {
         self.total.lines += counts.lines;
         self.total.words += counts.words;
         self.total.bytes += counts.bytes;
@@ -56,7 +56,7 @@ impl CountTable {
     }
 
     /// The last line, printed when there was more than one file.
-    pub(crate) fn total(&self) -> Vec<u8> {
+    pub(super) fn total(&self) -> Vec<u8> {
         self.format(self.total, b"total")
     }
 
