@@ -4,43 +4,15 @@
 use std::hint::black_box;
 use std::time::Duration;
 
+use bench::record::Record;
 use bincode::config;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ipc_marshal::{Bincode, Codec, Decoder, Duct, FrameKind, Framing};
-use serde::{Deserialize, Serialize};
-
-/// The record of the typed cells.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Record {
-    id: u64,
-    value: f64,
-    name: String,
-    data: Vec<u32>,
-}
-
-fn record(n: u64) -> Record {
-    let mix = |n: u64| (n ^ (n >> 31)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    Record {
-        id: mix(n) >> 1,
-        value: (mix(n + 1) % 1_000_000_000) as f64 / 64.0,
-        name: format!("{:032x}", mix(n + 2)),
-        data: (0..16)
-            .map(|i| {
-                let random = mix(n * 16 + i);
-                if i % 2 == 0 {
-                    (random % 200) as u32
-                } else {
-                    random as u32
-                }
-            })
-            .collect(),
-    }
-}
 
 /// The codec through the marshaler and directly, with the bytes copied once either way.
 fn codec(c: &mut Criterion) {
     for count in [1, 1000] {
-        let records: Vec<Record> = (0..count).map(record).collect();
+        let records: Vec<Record> = Record::many(count);
         let mut payload = Vec::new();
         Bincode.encode(&records, &mut payload).expect("it encodes");
         let mut frame = Vec::new();
@@ -136,7 +108,7 @@ fn framing(c: &mut Criterion) {
 /// A message there, without anyone waiting: what two calls and the system between them cost.
 fn duct(c: &mut Criterion) {
     let mut group = c.benchmark_group("duct");
-    let value = record(42);
+    let value = Record::numbered(42);
     let (mut near, mut far) = Duct::<Record, ()>::pair().expect("a pair can be made");
     group.bench_function("socket_record", |b| {
         b.iter(|| {

@@ -3,4 +3,5 @@
 pub mod events;
 pub mod gate;
 pub mod hot;
+pub mod record;
 pub mod report;

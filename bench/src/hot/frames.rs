@@ -4,41 +4,12 @@ use std::hint::black_box;
 
 use ipc_core::{AnyChannel, Deadline, Ring, Socket};
 use ipc_marshal::{AnyCodec, Bincode, Codec, Decoder, Duct, DuctOptions, FrameKind, Framing};
-use serde::{Deserialize, Serialize};
 
 use super::Hot;
+use crate::record::Record;
 
 /// Frames longer than this are refused.
 const PAYLOAD_LEN_MAX: usize = 1 << 20;
-
-/// The typed record of the comparison with the peers: about 112 bytes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Record {
-    id: u64,
-    value: f64,
-    name: String,
-    data: Vec<u32>,
-}
-
-impl Record {
-    /// The same one every time; half of its data are small numbers and half are not.
-    pub fn example() -> Self {
-        Self {
-            id: 0x1234_5678_9abc_def0,
-            value: 15_625.375,
-            name: "0123456789abcdef0123456789abcdef".to_owned(),
-            data: (0..16)
-                .map(|i: u32| {
-                    if i.is_multiple_of(2) {
-                        i * 12
-                    } else {
-                        i << 27 | 0x1234
-                    }
-                })
-                .collect(),
-        }
-    }
-}
 
 /// Encodes a payload of `len` bytes into a frame.
 pub fn frame_encode(framing: Framing, len: usize) -> Hot {

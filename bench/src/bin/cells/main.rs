@@ -13,6 +13,8 @@
 )]
 #![expect(clippy::print_stderr, reason = "usage errors go to the terminal")]
 
+mod actors;
+mod codecs;
 mod drive;
 mod events;
 mod ipc;
@@ -21,6 +23,9 @@ mod pool;
 mod typed;
 
 use std::process::ExitCode;
+
+use ipc_actors::host;
+use ipc_exchange::{init, registry};
 
 /// A cell that can be measured.
 struct Cell {
@@ -35,8 +40,15 @@ fn emit(metric: &str, value: f64) {
     println!("{{\"metric\":\"{metric}\",\"value\":{value:.4}}}");
 }
 
+/// Prints a percentile of times in nanoseconds, in a unit of so many.
+fn emit_percentile(metric: &str, times: &mut [u64], percent: usize, unit: f64) {
+    times.sort_unstable();
+    emit(metric, times[times.len() * percent / 100] as f64 / unit);
+}
+
 fn main() -> ExitCode {
-    pool::set_up();
+    // The workers and actors of some cells are this program again.
+    init(registry![pool::square, pool::large, host::<actors::Sum>]);
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
@@ -51,6 +63,8 @@ fn main() -> ExitCode {
                 .chain(typed::list())
                 .chain(pool::list())
                 .chain(events::list())
+                .chain(codecs::list())
+                .chain(actors::list())
             {
                 println!(
                     "{{\"group\":\"{group}\",\"peer\":\"{peer}\",\"case\":\"{case}\",\"size\":{size}}}"
@@ -64,12 +78,17 @@ fn main() -> ExitCode {
             };
             if ipc::cell(peer, case, size, ms)
                 || typed::cell(peer, case, size, ms)
-                || pool::cell(peer, case, ms)
+                || pool::cell(peer, case, size, ms)
                 || events::cell(peer, case, size, ms)
+                || codecs::cell(peer, case, size, ms)
+                || actors::cell(peer, case, size, ms)
             {
                 ExitCode::SUCCESS
             } else {
-                usage()
+                eprintln!(
+                    "there is no cell '{peer} {case} {size}'; `cells list` names those there are"
+                );
+                ExitCode::from(2)
             }
         }
         ["ipc-child", peer, case, size] => {

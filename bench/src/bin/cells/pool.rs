@@ -2,18 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use ipc_exchange::{Exchange, ExchangeOptions, Start, init, registry};
+use ipc_exchange::{Exchange, ExchangeOptions, Start};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Cell, emit};
+use crate::{Cell, emit, emit_percentile};
 
 const LARGE: usize = 65_536;
-
-/// Lets this program be its own workers.
-pub(crate) fn set_up() {
-    init(registry![square, large]);
-}
 
 pub(crate) fn list() -> Vec<Cell> {
     let cell = |peer: &str, case, size| Cell {
@@ -31,7 +26,13 @@ pub(crate) fn list() -> Vec<Cell> {
     ]
 }
 
-pub(crate) fn cell(peer: &str, case: &str, ms: u64) -> bool {
+pub(crate) fn cell(peer: &str, case: &str, size: usize, ms: u64) -> bool {
+    let known = list()
+        .iter()
+        .any(|cell| cell.peer == peer && cell.case == case && cell.size == size);
+    if !known {
+        return false;
+    }
     match (peer, case) {
         ("exchange", "pool_square") => squares(if ms >= 200 { 100_000 } else { 20_000 }),
         ("exchange-rtt", "pool_square") => round_trips(ms),
@@ -43,12 +44,12 @@ pub(crate) fn cell(peer: &str, case: &str, ms: u64) -> bool {
     true
 }
 
-fn square(x: u64) -> u64 {
+pub(crate) fn square(x: u64) -> u64 {
     x * x
 }
 
 /// The result has its first and last byte changed.
-fn large(mut bytes: Bytes) -> Bytes {
+pub(crate) fn large(mut bytes: Bytes) -> Bytes {
     let last = bytes.0.len() - 1;
     bytes.0[0] = bytes.0[0].wrapping_add(1);
     bytes.0[last] = bytes.0[last].wrapping_add(2);
@@ -153,13 +154,8 @@ fn starts(start: Start, ms: u64) {
     exchange.finish();
 }
 
-fn emit_percentile(metric: &str, times: &mut [u64], percent: usize, unit: f64) {
-    times.sort_unstable();
-    emit(metric, times[times.len() * percent / 100] as f64 / unit);
-}
-
 /// Bytes that the codec copies as a whole.
-struct Bytes(Vec<u8>);
+pub(crate) struct Bytes(Vec<u8>);
 
 impl Serialize for Bytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
+use bench::record::{RECORD_LEN, Record};
 use ipc_core::{AnyChannel, Inherit, Socket, inherited};
 use ipc_marshal::Duct;
-use serde::{Deserialize, Serialize};
 
 use crate::Cell;
 use crate::drive::{Link, run, serve};
@@ -19,9 +19,6 @@ const PEERS: [&str; 5] = [
     "duct-socket",
     "duct-socket-feed",
 ];
-
-/// What a record holds, in bytes: the two numbers, the name, the sixteen words.
-const RECORD_LEN: usize = 112;
 
 pub(crate) fn list() -> Vec<Cell> {
     let mut cells = Vec::new();
@@ -99,14 +96,6 @@ fn kind(peer: &str) -> &str {
     } else {
         "ring"
     }
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Record {
-    id: u64,
-    value: f64,
-    name: String,
-    data: Vec<u32>,
 }
 
 fn record(number: u64, kind: Kind, full: bool) -> Record {
