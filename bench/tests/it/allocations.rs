@@ -73,10 +73,9 @@ fn loops_allocate_only_for_what_is_posted() {
     check("fire", events::timer_fire(10_000), 0);
 }
 
-/// Short lists of workers, made anew at every look.
 #[test]
-fn placing_a_task_allocates_a_few_lists() {
-    check("plan", placement::plan_step(), 7 * TIMES);
+fn placing_a_task_allocates_nothing() {
+    check("plan", placement::plan_step(), 0);
 }
 
 #[test]

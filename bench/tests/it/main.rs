@@ -1,5 +1,6 @@
-//! What the hot paths allocate, exactly, and that reports are written.
+//! What the hot paths allocate, exactly, what the cells print, and that reports are written.
 
 mod allocations;
+mod cells;
 mod counting;
 mod report;

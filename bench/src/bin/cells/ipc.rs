@@ -121,14 +121,17 @@ pub(crate) fn child(peer: &str, case: &str, size: usize) {
     pin(peer, 1);
     let fd = |number| -> OwnedFd { inherited(number).expect("the first process gave it") };
     match peer.split('@').next().unwrap_or(peer) {
-        "pipe" => serve(&mut Bytes::new(Pipe::from_fds(fd(3), fd(4)), size), case),
+        "pipe" => serve(
+            &mut Bytes::of_child(Pipe::from_fds(fd(3), fd(4)), size),
+            case,
+        ),
         "socket" | "tcp" => {
             let socket = Socket::from_fd(fd(3)).expect("it is a socket");
-            serve(&mut Bytes::new(socket, size), case);
+            serve(&mut Bytes::of_child(socket, size), case);
         }
         kind => {
             let ring: Ring = ring_options(kind).from_fd(fd(3)).expect("it is a ring");
-            serve(&mut Bytes::new(ring, size), case);
+            serve(&mut Bytes::of_child(ring, size), case);
         }
     }
 }
@@ -138,6 +141,8 @@ struct Bytes<C> {
     channel: C,
     outgoing: Vec<u8>,
     incoming: Vec<u8>,
+    /// How many more echoes are true.
+    true_echoes: Option<u64>,
 }
 
 impl<C: Read + Write> Bytes<C> {
@@ -146,7 +151,16 @@ impl<C: Read + Write> Bytes<C> {
             channel,
             outgoing: vec![0; size],
             incoming: vec![0; size],
+            true_echoes: None,
         }
+    }
+
+    /// Damages an echo if the environment says which: the proof that damage gives no number.
+    fn of_child(channel: C, size: usize) -> Self {
+        let mut bytes = Self::new(channel, size);
+        let which = std::env::var("CELLS_DAMAGED_ECHO").ok();
+        bytes.true_echoes = which.and_then(|which| which.parse().ok());
+        bytes
     }
 }
 
@@ -173,6 +187,12 @@ impl<C: Read + Write> Link for Bytes<C> {
 
     fn echo(&mut self) -> Kind {
         let (_, kind) = self.receive();
+        if let Some(left) = &mut self.true_echoes {
+            *left = left.wrapping_sub(1);
+            if *left == 0 {
+                *self.incoming.last_mut().expect("messages have bytes") ^= 1;
+            }
+        }
         self.channel
             .write_all(&self.incoming)
             .expect("the other process lives");
