@@ -77,11 +77,11 @@
 //! | `Queue` | [`Exchange::queue`] |
 //! | `Exchange.start`, `manage` | [`Exchange::submit`], [`Exchange::manage`] |
 //! | `Exchange` with `store_data` | [`Queue::store`], [`Queue::finish`] |
-//! | channels: `add`, `active`, `busy`, `unfinished`, `remove`, `store`, `finish` | [`Programs`] |
-//! | `limit`, `reuse` | [`ExchangeOptions::limit`], [`ExchangeOptions::reuse`] |
-//! | `continuous` | [`Queue::start_stream`] |
+//! | channels: `add`, `add_wait`, `active`, `ready`, `busy`, `unfinished`, `remove`, `wait`, `store`, `finish` | [`Programs`] |
+//! | `limit`, `reuse` | [`ExchangeOptions::limit`], [`ExchangeOptions::reuse`], [`ProgramsOptions::limit`] |
+//! | `continuous`, `autoclose` | [`Queue::start_stream`], [`ProgramsOptions`] |
 //! | `MakeParallel`, `MakeReusable` | not needed: a function is a task as it is |
-//! | `create` | a named function, or [`fork_inline`] |
+//! | `create` | [`Programs::create`], or [`fork_inline`] |
 //! | `BackgroundQueue`, `PersistentQueue`, `connect` | [`start_persistent`], [`Reader`] |
 //!
 //! # What this crate does not do
@@ -135,7 +135,7 @@ pub use persistent::{Publisher, Reader, ReaderError, start_persistent};
 pub use plan::Halt;
 pub use process::Process;
 pub use program::{Program, StartError};
-pub use programs::Programs;
+pub use programs::{ProgramError, Programs, ProgramsOptions};
 pub use queue::Queue;
 pub use registry::{Entry, Registrable, Registry};
 pub use sys::{Forked, fork_inline};

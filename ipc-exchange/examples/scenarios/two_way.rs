@@ -14,7 +14,7 @@ pub(crate) fn calculate_and_send(mut duct: Duct<(u32, u32, u32), ()>, (i, j): (u
 pub(crate) fn simple_start() {
     const LIMIT: usize = 4;
     let watch = Watch::start();
-    let mut programs = Programs::new(LIMIT).unwrap();
+    let programs = Programs::new(LIMIT).unwrap();
     let mut table = [[u32::MAX; 4]; 4];
     for i in 0..4 {
         for j in 0..4 {
@@ -70,7 +70,7 @@ pub(crate) fn counts_down(mut duct: Duct<u32, u32>, mut number: u32) {
 
 pub(crate) fn countdown() {
     let watch = Watch::start();
-    let mut programs = Programs::new(2).unwrap();
+    let programs = Programs::new(2).unwrap();
     for _ in 0..3 {
         programs.start(counts_down, 20).unwrap();
     }
@@ -79,7 +79,7 @@ pub(crate) fn countdown() {
         .finish(|id, message, answer| {
             let number = message.unwrap();
             seen[id as usize].push(number);
-            answer.send(number - 1).unwrap();
+            answer.unwrap().send(number - 1).unwrap();
         })
         .unwrap();
     for numbers in seen {

@@ -14,6 +14,7 @@ mod map;
 mod persistent;
 mod predecessor;
 mod program;
+mod programs;
 mod recycling;
 mod tasks;
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         map::TESTS,
         death::TESTS,
         program::TESTS,
+        programs::TESTS,
         recycling::TESTS,
         journal::TESTS,
         predecessor::TESTS,

@@ -33,6 +33,7 @@ pub(crate) fn init() {
         huge,
         echo,
         quits,
+        numbers,
         deaf,
         attempt,
         double,
@@ -221,6 +222,15 @@ pub(crate) fn echo(mut duct: Duct<String, String>, prefix: String) {
 /// A program that ends at once with a code.
 pub(crate) fn quits(_: Duct<(), ()>, code: i32) {
     process::exit(code);
+}
+
+/// A program that sends numbers as long as somebody takes them.
+pub(crate) fn numbers(mut duct: Duct<u64, ()>, (first, count): (u64, u64)) {
+    for number in first..first + count {
+        if duct.send(number).is_err() {
+            break;
+        }
+    }
 }
 
 /// A program that never looks at its duct.
