@@ -14,8 +14,8 @@ use crate::codec::encode;
 use crate::driver::{Driver, cancelled};
 use crate::launch::installed;
 use crate::outcome::{Sink, Slot, lock, wait};
+use crate::payload::Payload;
 use crate::plan::{Event, Spec};
-use crate::wire::Payload;
 use crate::{
     ExchangeOptions, Handle, IntoTask, Map, Queue, Registry, Snapshot, SubmitError, SubmitReason,
     Task, TaskId, TaskOptions,
@@ -365,13 +365,14 @@ impl Exchange {
             task: task.id(),
             name,
             number: 0,
-            argument: Arc::new(payload),
             spec: Spec {
+                len: payload.bytes().len(),
                 retries: options.retries,
                 timeout: options.timeout,
                 deadline: options.deadline,
                 priority: options.priority,
             },
+            argument: Arc::new(payload),
             sink,
             at: Instant::now(),
         };

@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::{decode, encode};
 use crate::outcome::{Outcome, lock};
+use crate::payload::Payload;
 use crate::task::fnv;
-use crate::wire::Payload;
 use crate::{Cause, IntoTask, SubmitReason, TaskError, TaskId};
 
 /// A file with one line per task that has ended, for [`Map::journal`](crate::Map::journal).
@@ -218,7 +218,7 @@ impl Journal {
 
 fn key(task: TaskId, argument: &Payload, times: u64) -> Key {
     let hash = |basis: u64| {
-        let hash = fnv(fnv(basis, &task.to_u64().to_le_bytes()), &argument.0);
+        let hash = fnv(fnv(basis, &task.to_u64().to_le_bytes()), argument.bytes());
         fnv(hash, &times.to_le_bytes())
     };
     (hash(0xcbf2_9ce4_8422_2325), hash(0x6c62_272e_07bb_0142))
@@ -247,7 +247,7 @@ fn format_line(key: Key, outcome: &Outcome) -> String {
         outcome.ran.as_micros(),
     );
     if let Ok(payload) = &outcome.result {
-        for byte in &payload.0 {
+        for byte in payload.bytes() {
             let _ = write!(line, "{byte:02x}");
         }
     }
@@ -276,5 +276,8 @@ fn parse(line: &str) -> Option<(Key, Option<Payload>)> {
         [high, low] => u8::try_from(digit(high)? * 16 + digit(low)?).ok(),
         _ => None,
     });
-    Some((key, Some(Payload(bytes.collect::<Option<_>>()?))))
+    Some((
+        key,
+        Some(Payload::from(bytes.collect::<Option<Vec<u8>>>()?)),
+    ))
 }

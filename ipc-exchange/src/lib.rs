@@ -111,6 +111,7 @@ mod launch;
 mod map;
 mod options;
 mod outcome;
+mod payload;
 mod persistent;
 mod plan;
 mod process;

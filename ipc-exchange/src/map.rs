@@ -151,7 +151,7 @@ impl<A: Serialize, R: DeserializeOwned> Map<A, R> {
         let argument = encode(input).ok()?;
         let result = self.collector.resume(index, self.task.id(), &argument)?;
         // One that cannot be read any more is computed again.
-        decode(&result.0).ok()
+        decode(result.bytes()).ok()
     }
 
     /// The result at `index`, counted from the first input, waiting for it; `None` when there is no

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use crate::codec::encode;
 use crate::launch::Launch;
+use crate::payload::Payload;
 use crate::plan::{Config, Halt};
-use crate::wire::Payload;
 use crate::{Exchange, IntoTask, TaskId};
 
 /// Options of an [`Exchange`].

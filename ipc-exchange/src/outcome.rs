@@ -10,7 +10,7 @@ use ipc_core::Deadline;
 use serde::de::DeserializeOwned;
 
 use crate::codec::decode;
-use crate::wire::Payload;
+use crate::payload::Payload;
 use crate::{Cause, Journal, Report, TaskError, TaskId};
 
 /// A finished job: the encoded value, or why there is none.
@@ -33,7 +33,7 @@ impl Outcome {
     /// The value, decoded on the owner's thread.
     pub(crate) fn into_result<R: DeserializeOwned>(self) -> Result<R, TaskError> {
         let cause = match self.result {
-            Ok(payload) => match decode(&payload.0) {
+            Ok(payload) => match decode(payload.bytes()) {
                 Ok(value) => return Ok(value),
                 Err(reason) => Cause::BadResult { reason },
             },

@@ -165,7 +165,7 @@ impl<R: DeserializeOwned> Queue<R> {
             match arrival {
                 Arrival::Item(value) => {
                     self.grant(number);
-                    match decode(&value.0) {
+                    match decode(value.bytes()) {
                         Ok(item) => return Some((number, Ok(item))),
                         // The types are the same on both sides, or the hand-shake had failed; only
                         // a `Deserialize` that refuses what its `Serialize` wrote gets here.

@@ -9,8 +9,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::{decode, encode};
+use crate::payload::Payload;
 use crate::task::{fnv, path, program_signature, signature};
-use crate::wire::{Finished, Payload};
+use crate::wire::Finished;
 use crate::{LookupError, Publisher, Task, TaskId, Yield};
 
 /// The functions a program and its workers share, made by [`registry!`](macro@crate::registry).
@@ -190,7 +191,7 @@ where
             match encode(&result) {
                 Ok(value) => Finished::Returned {
                     // The codec writes a variant's number first, and `Err` is the second.
-                    failed: is_result && value.0.first() == Some(&1),
+                    failed: is_result && value.bytes().first() == Some(&1),
                     value,
                 },
                 Err(error) => Finished::BadResult(error),

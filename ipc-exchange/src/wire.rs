@@ -5,20 +5,16 @@
 
 use std::sync::Arc;
 
-use serde::de::{Error, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::TaskId;
+use crate::payload::Payload;
 
 /// Changes whenever the messages or the control page do.
 pub(crate) const PROTOCOL: u32 = 1;
 
 /// How many items a streaming task may be ahead of its owner.
 pub(crate) const CREDIT: u32 = 64;
-
-/// Bytes that are copied as a whole instead of one by one.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub(crate) struct Payload(pub(crate) Vec<u8>);
 
 /// From an exchange to a worker.
 #[derive(Debug, Serialize, Deserialize)]
@@ -110,40 +106,4 @@ pub(crate) enum Finished {
     BadResult(String),
     /// The worker has no task with this id.
     Unknown,
-}
-
-impl std::fmt::Debug for Payload {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Payload({} bytes)", self.0.len())
-    }
-}
-
-impl Serialize for Payload {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Payload {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Bytes;
-
-        impl Visitor<'_> for Bytes {
-            type Value = Payload;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("bytes")
-            }
-
-            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Payload, E> {
-                Ok(Payload(bytes.to_vec()))
-            }
-
-            fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Payload, E> {
-                Ok(Payload(bytes))
-            }
-        }
-
-        deserializer.deserialize_byte_buf(Bytes)
-    }
 }

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::exchange::Submission;
 use crate::outcome::{Outcome, between};
+use crate::payload::Payload;
 use crate::plan::Ending;
-use crate::wire::{Finished, Payload};
+use crate::wire::Finished;
 use crate::{Cause, Exit};
 
 /// A job that has not ended.

@@ -14,14 +14,19 @@ use nix::unistd::Pid;
 use super::output::{Output, pipe};
 use super::state::Driver;
 use crate::launch::{Control, Launch, Launched};
+use crate::payload::Payload;
 use crate::plan::WorkerKey;
 use crate::sys::Page;
-use crate::wire::{Payload, Role, Run, ToWorker};
+use crate::wire::{Role, Run, ToWorker};
 use crate::zygote::Zygote;
 use crate::{Exit, TaskId};
 
 /// How often a worker's memory is looked at.
 const MEMORY_EVERY: Duration = Duration::from_millis(50);
+
+/// How many bytes of arguments share a frame: one that fits into the channel is written there at
+/// once, without a copy.
+const FRAME_LEN: usize = 64 * 1024;
 
 /// A worker's process as long as it is not reaped and read to its end.
 #[derive(Debug)]
@@ -30,9 +35,12 @@ pub(super) struct Link {
     pub(super) pid: u32,
     pub(super) child: Option<SourceId>,
     pub(super) page: Page,
-    /// Jobs to be sent with the next frame, and frames that found no room.
-    pub(super) batch: Vec<Run>,
+    /// Jobs to be sent with the next frame, and the bytes of their arguments.
+    batch: Vec<Run>,
+    batch_len: usize,
+    /// Frames to be written, and whether a handler waits for room for them.
     unsent: VecDeque<ToWorker>,
+    waits_for_room: bool,
     /// The last sequence numbers that were answered and sent.
     pub(super) answered: u64,
     pub(super) sent: u64,
@@ -101,7 +109,9 @@ impl Starting {
             child: Some(child),
             page,
             batch: Vec::new(),
+            batch_len: 0,
             unsent: VecDeque::new(),
+            waits_for_room: false,
             answered: 0,
             sent: 0,
             window: VecDeque::new(),
@@ -164,11 +174,8 @@ impl Link {
         key: WorkerKey,
         registry: &mut Registry<Driver>,
     ) -> io::Result<()> {
-        if self.batch.is_empty() {
-            return Ok(());
-        }
-        let frame = ToWorker::Run(std::mem::take(&mut self.batch));
-        self.send(frame, key, registry)
+        self.end_frame();
+        self.flush(key, registry)
     }
 
     /// Queues a frame and writes what there is room for.
@@ -179,8 +186,19 @@ impl Link {
         registry: &mut Registry<Driver>,
     ) -> io::Result<()> {
         self.unsent.push_back(frame);
-        if self.unsent.len() > 1 {
-            // A handler waits for room already.
+        self.flush(key, registry)
+    }
+
+    fn end_frame(&mut self) {
+        if !self.batch.is_empty() {
+            self.batch_len = 0;
+            let frame = ToWorker::Run(std::mem::take(&mut self.batch));
+            self.unsent.push_back(frame);
+        }
+    }
+
+    fn flush(&mut self, key: WorkerKey, registry: &mut Registry<Driver>) -> io::Result<()> {
+        if self.unsent.is_empty() || self.waits_for_room {
             return Ok(());
         }
         let source = self.key;
@@ -190,13 +208,17 @@ impl Link {
         if self.write(duct) {
             return Ok(());
         }
+        self.waits_for_room = true;
         registry.on_writable(source, move |duct: &mut Control, ctx| {
             let link = ctx.state.link(key);
             match link.filter(|link| link.key.id() == source.id()) {
-                Some(link) => match link.write(duct) {
-                    true => Keep::Drop,
-                    false => Keep::Keep,
-                },
+                Some(link) => {
+                    link.waits_for_room = !link.write(duct);
+                    match link.waits_for_room {
+                        true => Keep::Keep,
+                        false => Keep::Drop,
+                    }
+                }
                 None => Keep::Drop,
             }
         })
@@ -239,6 +261,11 @@ impl Link {
         self.page.publish(run.seq);
         self.sent = run.seq;
         self.window.push_back(job);
+        let len = run.argument.bytes().len();
+        if self.batch_len + len > FRAME_LEN {
+            self.end_frame();
+        }
+        self.batch_len += len;
         self.batch.push(run);
     }
 

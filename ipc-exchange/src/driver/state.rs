@@ -64,7 +64,7 @@ enum Incoming {
     Item {
         worker: WorkerKey,
         seq: u64,
-        value: crate::wire::Payload,
+        value: crate::payload::Payload,
     },
     Gone {
         worker: WorkerKey,

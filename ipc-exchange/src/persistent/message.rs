@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::wire::Payload;
+use crate::payload::Payload;
 
 /// From a background process to its reader.
 #[derive(Debug, Serialize, Deserialize)]

@@ -16,7 +16,8 @@ use serde::Serialize;
 use super::message::{FromReader, ToReader};
 use crate::codec::encode;
 use crate::outcome::{lock, wait};
-use crate::wire::{PROTOCOL, Payload};
+use crate::payload::Payload;
+use crate::wire::PROTOCOL;
 use crate::{Registry, TaskId, YieldError};
 
 /// Results that may wait for a reader; a task that is further ahead waits itself.
@@ -105,7 +106,7 @@ pub(crate) fn run_detached(
     let address = port.address().clone();
     thread::Builder::new().name("task".into()).spawn(move || {
         // A panic was printed to nowhere: the end of the results is all that a reader sees of it.
-        let run = AssertUnwindSafe(|| registry.run(task, &argument.0));
+        let run = AssertUnwindSafe(|| registry.run(task, argument.bytes()));
         let _ = catch_unwind(run);
         lock(&for_task.state).is_finished = true;
         for_task.changed.notify_all();

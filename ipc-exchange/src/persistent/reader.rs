@@ -99,7 +99,7 @@ impl<T: DeserializeOwned> Reader<T> {
         match self.duct.recv() {
             Ok(ToReader::Item { seq, value }) => {
                 self.taken = Some(seq);
-                let item = decode(&value.0);
+                let item = decode(value.bytes());
                 item.map(Some)
                     .map_err(|reason| ReaderError::BadItem { reason })
             }

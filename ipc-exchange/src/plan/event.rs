@@ -21,6 +21,8 @@ pub(crate) struct Spec {
     pub(crate) deadline: Option<Instant>,
     /// Jobs with a higher priority are placed first.
     pub(crate) priority: i8,
+    /// How many bytes its argument has.
+    pub(crate) len: usize,
 }
 
 /// How a worker answered for a job.

@@ -14,6 +14,10 @@ pub(crate) const SLOTS: usize = 128;
 /// behind others is not noticeably late.
 const AHEAD: Duration = Duration::from_micros(200);
 
+/// How many bytes of arguments a worker is given ahead: more would not fit into its channel, and not
+/// into a processor's cache.
+const AHEAD_LEN: usize = 256 * 1024;
+
 /// Starts that may fail in a row, without a worker alive, before the waiting jobs are given up.
 const FAILED_STARTS_MAX: u32 = 3;
 
@@ -252,6 +256,7 @@ impl Plan {
         let sent = worker.window.pop_front();
         worker.first_seq += 1;
         worker.held -= 1;
+        worker.held_len -= sent.map_or(0, |sent| sent.len);
         worker.progressed(now);
         worker.answered += 1;
         let verdict = worker.verdict.take();
@@ -444,8 +449,9 @@ impl Plan {
             let mut index = 0;
             while index < takers.len() {
                 let (key, room) = takers[index];
-                let held = self.workers.get(key).map_or(usize::MAX, |w| w.held);
-                if held >= room {
+                let worker = self.workers.get(key);
+                let (held, len) = worker.map_or((usize::MAX, 0), |w| (w.held, w.held_len));
+                if held >= room || (held > 1 && len >= AHEAD_LEN) {
                     takers.swap_remove(index);
                     continue;
                 }
@@ -490,12 +496,14 @@ impl Plan {
         if worker.held == 0 {
             worker.progressed(now);
         }
+        let job = self.jobs[job_key.0].as_mut().expect("a waiting job exists");
         worker.window.push_back(Sent {
             job: job_key,
+            len: job.spec.len,
             recalled: false,
         });
         worker.held += 1;
-        let job = self.jobs[job_key.0].as_mut().expect("a waiting job exists");
+        worker.held_len += job.spec.len;
         job.attempt += 1;
         job.place = Place::Sent { worker: key, seq };
         out.push(Action::Send {

@@ -49,7 +49,9 @@ impl Plan {
         let job = sent.job;
         if recalled {
             sent.recalled = true;
+            let len = sent.len;
             worker.held -= 1;
+            worker.held_len -= len;
             self.put_back(job, out);
         } else {
             // It is further than its answers that were read: no reason to ask again soon.

@@ -13,6 +13,8 @@ const STEAL_AFTER: Duration = Duration::from_micros(200);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
     pub(crate) job: JobKey,
+    /// How many bytes its argument has.
+    pub(crate) len: usize,
     /// Taken back; the worker will pass over it and say so.
     pub(crate) recalled: bool,
 }
@@ -39,6 +41,8 @@ pub(crate) struct Worker {
     pub(crate) first_seq: u64,
     /// How many jobs in the window have not been recalled.
     pub(crate) held: usize,
+    /// The bytes of their arguments.
+    pub(crate) held_len: usize,
     /// When the first job in the window came to the front, or when the worker was last heard of.
     pub(crate) since: Instant,
     /// From when on jobs may be taken back for idle workers.
@@ -61,6 +65,7 @@ impl Worker {
             window: VecDeque::new(),
             first_seq: 1,
             held: 0,
+            held_len: 0,
             since: now,
             steal_from: now + STEAL_AFTER,
             born: now,

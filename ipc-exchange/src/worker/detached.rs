@@ -7,9 +7,10 @@ use nix::unistd::{dup2_stderr, dup2_stdout};
 
 use super::serve::Control;
 use super::{EXIT_ORPHAN, EXIT_REFUSED};
+use crate::payload::Payload;
 use crate::persistent::run_detached;
 use crate::sys::detach;
-use crate::wire::{FromWorker, Payload};
+use crate::wire::FromWorker;
 use crate::{Registry, TaskId};
 
 /// Listens, tells the parent so, leaves it, and works until every result was taken.

@@ -51,7 +51,7 @@ pub(crate) fn serve(registry: &'static Registry, channel: AnyChannel, extra: Own
             run_tasks(registry, control, extra, initializer, marker)
         }
         Role::Program { task, argument } => {
-            run_program(registry, control, extra, task, &argument.0)
+            run_program(registry, control, extra, task, argument.bytes())
         }
     }
 }

@@ -12,8 +12,9 @@ use super::recording::run_guarded;
 use super::serve::Control;
 use super::{EXIT_ORPHAN, EXIT_REFUSED};
 use crate::outcome::lock;
+use crate::payload::Payload;
 use crate::sys::Page;
-use crate::wire::{CREDIT, Finished, FromWorker, Payload, Run, ToWorker};
+use crate::wire::{CREDIT, Finished, FromWorker, Run, ToWorker};
 use crate::{Registry, TaskId};
 
 /// The channel to the exchange. The main thread has it between tasks, the task's
@@ -44,7 +45,7 @@ pub(super) fn run_tasks(
         return EXIT_REFUSED;
     }
     if let Some((task, argument)) = initializer {
-        let result = run_guarded(registry, task, &argument.0);
+        let result = run_guarded(registry, task, argument.bytes());
         if !matches!(result, Finished::Returned { failed: false, .. }) {
             let reason = format!("the initializer failed: {result:?}");
             let _ = control.send(FromWorker::Refused(reason));
@@ -104,7 +105,7 @@ fn run_one(registry: &Registry, current: &Current, run: &Run) -> FromWorker {
     current.set(run);
     enter();
     let started = Instant::now();
-    let result = run_guarded(registry, run.task, &run.argument.0);
+    let result = run_guarded(registry, run.task, run.argument.bytes());
     let ran = started.elapsed();
     leave();
     current.clear();
