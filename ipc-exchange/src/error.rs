@@ -81,6 +81,9 @@ pub enum Cause {
     Lost {
         /// How it ended.
         exit: Exit,
+        /// Whether the kernel killed it because memory ran out, as far as the workers' control group
+        /// tells: see [`ExchangeOptions::worker_cgroup`](crate::ExchangeOptions::worker_cgroup).
+        out_of_memory: bool,
     },
     /// No worker could be started.
     NoWorker {
@@ -190,7 +193,15 @@ impl fmt::Display for Report {
                     write!(f, ", at {location}")?;
                 }
             }
-            Cause::Lost { exit } => write!(f, "its worker died: {exit}")?,
+            Cause::Lost {
+                exit,
+                out_of_memory,
+            } => {
+                write!(f, "its worker died: {exit}")?;
+                if *out_of_memory {
+                    f.write_str(", out of memory")?;
+                }
+            }
             Cause::NoWorker { reason } => write!(f, "no worker could be started: {reason}")?,
             Cause::TimedOut { running: true } => f.write_str("ran longer than its time-out")?,
             Cause::TimedOut { running: false } => f.write_str("its deadline passed")?,

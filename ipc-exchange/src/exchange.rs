@@ -17,8 +17,8 @@ use crate::outcome::{Sink, Slot, lock, wait};
 use crate::payload::Payload;
 use crate::plan::{Event, Spec};
 use crate::{
-    ExchangeOptions, Handle, IntoTask, Map, Queue, Registry, Snapshot, SubmitError, SubmitReason,
-    Task, TaskId, TaskOptions,
+    Events, ExchangeOptions, Handle, IntoTask, Map, Queue, Registry, Snapshot, SubmitError,
+    SubmitReason, Task, TaskId, TaskOptions,
 };
 
 /// Workers in other processes, and the tasks they run.
@@ -44,6 +44,8 @@ struct Inner {
 pub(crate) struct Submission {
     pub(crate) task: TaskId,
     pub(crate) name: &'static str,
+    /// Whether the argument is a list of arguments.
+    pub(crate) is_chunk: bool,
     pub(crate) number: u64,
     pub(crate) argument: Arc<Payload>,
     pub(crate) spec: Spec,
@@ -235,7 +237,7 @@ impl Exchange {
     ) -> Result<Handle<R>, SubmitError<A>> {
         let slot = Arc::new(Slot::new());
         let sink = Sink::Slot(Arc::clone(&slot));
-        self.place(task, argument, options, sink, deadline)?;
+        self.place(task, argument, false, options, sink, deadline)?;
         Ok(Handle::new(slot, self.inner.poster.clone()))
     }
 
@@ -283,6 +285,17 @@ impl Exchange {
             Ok(()) => answered.recv().unwrap_or_default(),
             Err(_) => Snapshot::default(),
         }
+    }
+
+    /// What happens from now on, as events of which up to `capacity` wait to be taken. Waits for the
+    /// exchange's thread to answer.
+    pub fn events(&self, capacity: usize) -> Events {
+        let (answer, answered) = mpsc::channel();
+        // Nobody waits any more if the answer fails; an exchange that is gone has no events.
+        let _ = self.inner.poster.post(move |ctx| {
+            let _ = answer.send(ctx.state.listen(capacity));
+        });
+        answered.recv().unwrap_or_else(|_| Events::ended())
     }
 
     /// The process ids of the workers that are alive. Waits for the exchange's thread to answer.
@@ -335,11 +348,12 @@ impl Exchange {
         &self.inner.poster
     }
 
-    /// Hands one job to the exchange's thread.
+    /// Hands one job to the exchange's thread. A chunk's task is that of one of its arguments.
     pub(crate) fn place<A: Serialize, R>(
         &self,
         task: Task<A, R>,
         argument: A,
+        is_chunk: bool,
         options: Option<&TaskOptions>,
         sink: Sink,
         deadline: Deadline,
@@ -364,6 +378,7 @@ impl Exchange {
         let submission = Submission {
             task: task.id(),
             name,
+            is_chunk,
             number: 0,
             spec: Spec {
                 len: payload.bytes().len(),

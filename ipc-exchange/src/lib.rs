@@ -125,7 +125,7 @@ mod wire;
 mod worker;
 mod zygote;
 
-pub use driver::{Running, Snapshot};
+pub use driver::{Events, ExchangeEvent, Running, Snapshot};
 pub use error::{Cause, Exit, LookupError, Report, SubmitError, SubmitReason, TaskError};
 pub use exchange::{Exchange, Managed};
 pub use handle::Handle;

@@ -1,6 +1,6 @@
 //! Results in the order of their inputs.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::{decode, encode};
-use crate::outcome::{Arrival, Collector, Sink};
+use crate::outcome::{Arrival, Collector, Outcome, Sink};
 use crate::{Exchange, IntoTask, Journal, SubmitReason, Task, TaskError};
 
 /// How many inputs are taken ahead of the results that were taken.
@@ -36,12 +36,53 @@ pub struct Map<A, R> {
     /// Outcomes taken from the collector and not sorted in.
     arrived: VecDeque<(u64, Arrival)>,
     /// Results from `first` on.
-    results: VecDeque<Option<Result<R, TaskError>>>,
+    results: VecDeque<Place<R>>,
     /// The position of the next result to be iterated over.
     first: u64,
     ahead: usize,
+    /// How many inputs make one task.
+    chunk: usize,
+    /// The chunks that were submitted and have not ended: their first inputs' positions, and lengths.
+    chunks: HashMap<u64, usize>,
+    /// Inputs submitted whose tasks have not ended.
     unfinished: usize,
     refused: Option<SubmitReason>,
+}
+
+/// Where a result will be, or is.
+enum Place<R> {
+    Awaited,
+    /// Come and not decoded: that is done when it is asked for, so that large results are not all
+    /// decoded at the same time.
+    Arrived(Outcome),
+    Ready(Result<R, TaskError>),
+}
+
+impl<R: DeserializeOwned> Place<R> {
+    fn is_awaited(&self) -> bool {
+        matches!(self, Self::Awaited)
+    }
+
+    /// The result, if it has come.
+    fn decode(&mut self) -> Option<&Result<R, TaskError>> {
+        if let Self::Arrived(_) = self
+            && let Self::Arrived(outcome) = std::mem::replace(self, Self::Awaited)
+        {
+            *self = Self::Ready(outcome.into_result());
+        }
+        match self {
+            Self::Ready(result) => Some(result),
+            _ => None,
+        }
+    }
+
+    fn into_result(self) -> Option<Result<R, TaskError>> {
+        match self {
+            Self::Awaited => None,
+            Self::Arrived(outcome) => Some(outcome.into_result()),
+            Self::Ready(result) => Some(result),
+        }
+    }
 }
 
 impl<A, R> Map<A, R> {
@@ -55,6 +96,8 @@ impl<A, R> Map<A, R> {
             results: VecDeque::new(),
             first: 0,
             ahead: AHEAD,
+            chunk: 1,
+            chunks: HashMap::new(),
             unfinished: 0,
             refused: None,
         }
@@ -63,6 +106,15 @@ impl<A, R> Map<A, R> {
     /// How many inputs are taken ahead of the results that were iterated over, at least 1.
     pub fn ahead(mut self, inputs: usize) -> Self {
         self.ahead = inputs.max(1);
+        self
+    }
+
+    /// Makes one task of so many inputs, at least 1, so that very short ones cost less each. A panic is
+    /// still the result of its own input; a worker's death, a time-out and a cancellation are of the
+    /// whole chunk. With a journal every input is a task of its own.
+    pub fn chunk(mut self, inputs: usize) -> Self {
+        self.chunk = inputs.max(1);
+        self.ahead = self.ahead.max(self.chunk.saturating_mul(8));
         self
     }
 
@@ -115,24 +167,61 @@ impl<A: Serialize, R: DeserializeOwned> Map<A, R> {
         if deadline == Deadline::Now && !self.exchange.has_room() {
             return false;
         }
+        if self.chunk > 1 && !self.collector.has_journal() {
+            return self.submit_chunk();
+        }
         let Some(input) = self.inputs.as_mut().and_then(Iterator::next) else {
             self.inputs = None;
             return false;
         };
         let index = self.first + self.results.len() as u64;
         if let Some(result) = self.resume(index, &input) {
-            self.results.push_back(Some(Ok(result)));
+            self.results.push_back(Place::Ready(Ok(result)));
             return true;
         }
         let sink = Sink::Collector(Arc::clone(&self.collector), index);
         // The room seen above may be gone: waiting for a moment is better than losing the input.
         match self
             .exchange
-            .place(self.task, input, None, sink, Deadline::Never)
+            .place(self.task, input, false, None, sink, Deadline::Never)
         {
             Ok(()) => {
-                self.results.push_back(None);
+                self.results.push_back(Place::Awaited);
                 self.unfinished += 1;
+                true
+            }
+            Err(error) => {
+                self.refused = Some(error.reason().clone());
+                self.inputs = None;
+                false
+            }
+        }
+    }
+
+    /// Submits the next chunk; answers whether there was one.
+    fn submit_chunk(&mut self) -> bool {
+        let Some(inputs) = &mut self.inputs else {
+            return false;
+        };
+        let inputs: Vec<A> = inputs.by_ref().take(self.chunk).collect();
+        let count = inputs.len();
+        if count < self.chunk {
+            self.inputs = None;
+        }
+        if count == 0 {
+            return false;
+        }
+        let index = self.first + self.results.len() as u64;
+        let sink = Sink::Collector(Arc::clone(&self.collector), index);
+        let task = Task::<Vec<A>, ()>::from_parts(self.task.id(), self.task.name());
+        match self
+            .exchange
+            .place(task, inputs, true, None, sink, Deadline::Never)
+        {
+            Ok(()) => {
+                self.chunks.insert(index, count);
+                self.results.extend((0..count).map(|_| Place::Awaited));
+                self.unfinished += count;
                 true
             }
             Err(error) => {
@@ -164,10 +253,10 @@ impl<A: Serialize, R: DeserializeOwned> Map<A, R> {
                 return None;
             }
         }
-        while self.results[at].is_none() {
+        while self.results[at].is_awaited() {
             self.collect(Deadline::Never);
         }
-        self.results[at].as_ref().map(Result::as_ref)
+        self.results[at].decode().map(Result::as_ref)
     }
 
     /// The results at `range`, waiting for all of them; shorter if there are fewer inputs.
@@ -177,14 +266,13 @@ impl<A: Serialize, R: DeserializeOwned> Map<A, R> {
                 break;
             }
         }
-        let at = |index: usize| (index as u64).checked_sub(self.first);
+        let first = self.first;
+        let at = |index: usize| usize::try_from((index as u64).checked_sub(first)?).ok();
         range
-            .map_while(|index| {
-                self.results
-                    .get(usize::try_from(at(index)?).ok()?)?
-                    .as_ref()
+            .map_while(|index| match self.results.get(at(index)?)? {
+                Place::Ready(result) => Some(result.as_ref()),
+                _ => None,
             })
-            .map(Result::as_ref)
             .collect()
     }
 
@@ -197,12 +285,23 @@ impl<A: Serialize, R: DeserializeOwned> Map<A, R> {
             let Arrival::End(outcome) = arrival else {
                 continue;
             };
-            self.unfinished -= 1;
-            let slot = index
+            let at = index
                 .checked_sub(self.first)
-                .and_then(|at| self.results.get_mut(usize::try_from(at).ok()?));
-            if let Some(slot) = slot {
-                *slot = Some(outcome.into_result());
+                .and_then(|at| usize::try_from(at).ok());
+            match self.chunks.remove(&index) {
+                None => {
+                    self.unfinished -= 1;
+                    if let Some(place) = at.and_then(|at| self.results.get_mut(at)) {
+                        *place = Place::Arrived(outcome);
+                    }
+                }
+                Some(count) => {
+                    self.unfinished -= count;
+                    let places = self.results.iter_mut().skip(at.unwrap_or(usize::MAX));
+                    for (place, result) in places.zip(outcome.into_results(count)) {
+                        *place = Place::Ready(result);
+                    }
+                }
             }
         }
         true
@@ -215,16 +314,12 @@ impl<A: Serialize, R: DeserializeOwned> Iterator for Map<A, R> {
     fn next(&mut self) -> Option<Self::Item> {
         self.start();
         loop {
-            match self.results.front() {
-                None => return None,
-                Some(Some(_)) => {
-                    self.first += 1;
-                    return self.results.pop_front().flatten();
-                }
-                Some(None) => {
-                    self.collect(Deadline::Never);
-                }
+            if self.results.front()?.is_awaited() {
+                self.collect(Deadline::Never);
+                continue;
             }
+            self.first += 1;
+            return self.results.pop_front()?.into_result();
         }
     }
 }

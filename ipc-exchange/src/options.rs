@@ -38,6 +38,7 @@ pub struct ExchangeOptions {
     pub(crate) capture: bool,
     pub(crate) memory_max: Option<u64>,
     pub(crate) start: Start,
+    pub(crate) cgroup: Option<PathBuf>,
     /// Why the initializer cannot be used, told by `open`.
     invalid: Option<String>,
 }
@@ -72,6 +73,7 @@ impl ExchangeOptions {
             capture: false,
             memory_max: None,
             start: Start::Spawn,
+            cgroup: None,
             invalid: None,
         }
     }
@@ -188,6 +190,14 @@ impl ExchangeOptions {
             Ok(payload) => self.initializer = Some((task.into_task().id(), payload)),
             Err(reason) => self.invalid = Some(reason),
         }
+        self
+    }
+
+    /// Puts workers into this control group as soon as they are started: the folder of one that was
+    /// made, and given its limits, before. When the kernel kills a worker for want of memory, its
+    /// task's error says so; without this option the group of this process is asked. Linux only.
+    pub fn worker_cgroup(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.cgroup = Some(folder.into());
         self
     }
 

@@ -10,7 +10,9 @@ use ipc_core::Deadline;
 use serde::de::DeserializeOwned;
 
 use crate::codec::decode;
+use crate::driver::finished_result;
 use crate::payload::Payload;
+use crate::wire::Finished;
 use crate::{Cause, Journal, Report, TaskError, TaskId};
 
 /// A finished job: the encoded value, or why there is none.
@@ -33,13 +35,47 @@ impl Outcome {
     /// The value, decoded on the owner's thread.
     pub(crate) fn into_result<R: DeserializeOwned>(self) -> Result<R, TaskError> {
         let cause = match self.result {
-            Ok(payload) => match decode(payload.bytes()) {
+            Ok(ref payload) => match decode(payload.bytes()) {
                 Ok(value) => return Ok(value),
                 Err(reason) => Cause::BadResult { reason },
             },
-            Err(cause) => cause,
+            Err(ref cause) => cause.clone(),
         };
-        Err(TaskError::new(Report {
+        Err(self.error(cause))
+    }
+
+    /// The values of a chunk's arguments. What befell the chunk befell each of them.
+    pub(crate) fn into_results<R: DeserializeOwned>(
+        mut self,
+        count: usize,
+    ) -> Vec<Result<R, TaskError>> {
+        let decoded =
+            std::mem::replace(&mut self.result, Err(Cause::Cancelled)).and_then(|payload| {
+                decode::<Vec<Result<R, Finished>>>(payload.bytes())
+                    .and_then(|results| match results.len() == count {
+                        true => Ok(results),
+                        false => Err(format!("{} results of {count} arguments", results.len())),
+                    })
+                    .map_err(|reason| Cause::BadResult { reason })
+            });
+        let results = match decoded {
+            Ok(results) => results,
+            Err(cause) => {
+                let error = self.error(cause);
+                return (0..count).map(|_| Err(error.clone())).collect();
+            }
+        };
+        let each = results.into_iter().map(|result| {
+            result.map_err(|finished| {
+                let cause = finished_result(finished).err();
+                self.error(cause.unwrap_or(Cause::Unknown))
+            })
+        });
+        each.collect()
+    }
+
+    fn error(&self, cause: Cause) -> TaskError {
+        TaskError::new(Report {
             task: self.task,
             task_id: self.task_id,
             job: self.job,
@@ -47,9 +83,9 @@ impl Outcome {
             pid: self.pid,
             queued: self.queued,
             ran: self.ran,
-            output: self.output,
+            output: self.output.clone(),
             cause,
-        }))
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use crate::codec::{decode, encode};
 use crate::payload::Payload;
 use crate::task::{fnv, path, program_signature, signature};
 use crate::wire::Finished;
+use crate::worker::recorded;
 use crate::{LookupError, Publisher, Task, TaskId, Yield};
 
 /// The functions a program and its workers share, made by [`registry!`](macro@crate::registry).
@@ -34,6 +35,11 @@ pub struct Entry {
 
 enum Run {
     Task(Box<RunTask>),
+    /// A task that can be given a list of arguments too.
+    Chunked {
+        one: Box<RunTask>,
+        many: Box<RunTask>,
+    },
     Program(Box<RunProgram>),
 }
 
@@ -138,9 +144,10 @@ impl Registry {
     }
 
     /// Runs a task; a panic is caught by the caller.
-    pub(crate) fn run(&self, id: TaskId, argument: &[u8]) -> Finished {
+    pub(crate) fn run(&self, id: TaskId, argument: &[u8], is_chunk: bool) -> Finished {
         match self.entry(id).map(|entry| &entry.run) {
-            Some(Run::Task(run)) => run(argument),
+            Some(Run::Chunked { many, .. }) if is_chunk => many(argument),
+            Some(Run::Task(run) | Run::Chunked { one: run, .. }) if !is_chunk => run(argument),
             _ => Finished::Unknown,
         }
     }
@@ -182,7 +189,7 @@ where
     fn entry(self) -> Entry {
         let signature = signature::<A, R>();
         let is_result = std::any::type_name::<R>().starts_with("core::result::Result<");
-        let run = move |bytes: &[u8]| {
+        let one = move |bytes: &[u8]| {
             let argument = match decode::<A>(bytes) {
                 Ok(argument) => argument,
                 Err(error) => return Finished::BadArgument(error),
@@ -197,11 +204,30 @@ where
                 Err(error) => Finished::BadResult(error),
             }
         };
+        let many = move |bytes: &[u8]| {
+            let arguments = match decode::<Vec<A>>(bytes) {
+                Ok(arguments) => arguments,
+                Err(error) => return Finished::BadArgument(error),
+            };
+            let each = arguments.into_iter();
+            // A panic is the result of its own argument and no other.
+            let results: Vec<_> = each.map(|argument| recorded(|| self(argument))).collect();
+            match encode(&results) {
+                Ok(value) => Finished::Returned {
+                    failed: results.iter().any(Result::is_err),
+                    value,
+                },
+                Err(error) => Finished::BadResult(error),
+            }
+        };
         Entry {
             id: TaskId::new(path::<F>(), &signature),
             name: path::<F>(),
             signature,
-            run: Run::Task(Box::new(run)),
+            run: Run::Chunked {
+                one: Box::new(one),
+                many: Box::new(many),
+            },
         }
     }
 }

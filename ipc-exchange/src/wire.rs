@@ -11,7 +11,7 @@ use crate::TaskId;
 use crate::payload::Payload;
 
 /// Changes whenever the messages or the control page do.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
 
 /// How many items a streaming task may be ahead of its owner.
 pub(crate) const CREDIT: u32 = 64;
@@ -66,6 +66,8 @@ pub(crate) struct Run {
     /// The job's number within its exchange.
     pub(crate) job: u64,
     pub(crate) attempt: u32,
+    /// Whether the argument is a list of arguments, of each of which the result is wanted.
+    pub(crate) is_chunk: bool,
     /// Shared with the exchange's own record of the job, which is kept until it has ended.
     pub(crate) argument: Arc<Payload>,
 }

@@ -25,6 +25,7 @@ pub(super) struct Job {
 pub(super) struct Evidence {
     pub(super) reply: Option<(Finished, Duration)>,
     pub(super) exit: Option<Exit>,
+    pub(super) out_of_memory: bool,
     pub(super) start_error: String,
     pub(super) output: String,
 }
@@ -50,6 +51,7 @@ impl Job {
             },
             Ending::Lost { .. } => Err(Cause::Lost {
                 exit: evidence.exit.unwrap_or(Exit::Unknown),
+                out_of_memory: evidence.out_of_memory,
             }),
             Ending::NoWorker => Err(Cause::NoWorker {
                 reason: evidence.start_error.clone(),
@@ -92,7 +94,8 @@ pub(crate) fn cancelled(submission: &Submission) -> Outcome {
     }
 }
 
-fn finished_result(finished: Finished) -> Result<Payload, Cause> {
+/// A worker's answer as a result.
+pub(crate) fn finished_result(finished: Finished) -> Result<Payload, Cause> {
     match finished {
         Finished::Returned { value, .. } => Ok(value),
         Finished::Panicked {

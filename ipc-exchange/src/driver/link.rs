@@ -11,6 +11,7 @@ use ipc_marshal::TrySendError;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use super::cgroup::Memory;
 use super::output::{Output, pipe};
 use super::state::Driver;
 use crate::launch::{Control, Launch, Launched};
@@ -49,6 +50,8 @@ pub(super) struct Link {
     pub(super) exit: Option<Exit>,
     output: Option<(Output, Key<Descriptor<File>>)>,
     memory_seen: Instant,
+    /// How many processes the kernel had killed for want of memory when this one was started.
+    pub(super) kills_before: u64,
 }
 
 /// How an exchange's workers are started.
@@ -60,6 +63,7 @@ pub(super) struct Starting {
     /// Whether workers are forked from a zygote, which is started with the first of them.
     pub(super) forks: bool,
     pub(super) zygote: Option<Zygote>,
+    pub(super) memory: Memory,
 }
 
 impl Starting {
@@ -80,8 +84,14 @@ impl Starting {
             marker: output.as_ref().map(Output::marker),
         };
         let (reader, writer): (Option<File>, Option<OwnedFd>) = pipe.unzip();
+        let kills_before = self.memory.kills();
         let mut launched = self.launch(role, extra, writer, registry)?;
         let pid = launched.child.id();
+        if let Err(error) = self.memory.admit(pid) {
+            launched.child.kill()?;
+            launched.child.wait()?;
+            return Err(error);
+        }
         let child = registry.on_child(pid, move |status, ctx| {
             let exit = status.map_or(Exit::Unknown, Exit::from);
             ctx.state.exited(key, exit, ctx.registry);
@@ -118,6 +128,7 @@ impl Starting {
             exit: None,
             output,
             memory_seen: Instant::now(),
+            kills_before,
         })
     }
 }

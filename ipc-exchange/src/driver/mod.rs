@@ -3,11 +3,14 @@
 //! Thin on purpose: what to do is decided in [`plan`](crate::plan), how to wait is the selector's
 //! business, and how bytes become messages the duct's.
 
+mod cgroup;
 mod ending;
+mod events;
 mod link;
 mod output;
 mod state;
 
-pub(crate) use ending::cancelled;
+pub(crate) use ending::{cancelled, finished_result};
+pub use events::{Events, ExchangeEvent};
 pub(crate) use state::Driver;
 pub use state::{Running, Snapshot};

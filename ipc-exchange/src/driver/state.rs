@@ -11,7 +11,9 @@ use nix::sys::signal::Signal;
 use slab::Slab;
 
 use super::cancelled;
+use super::cgroup::Memory;
 use super::ending::{Evidence, Job};
+use super::events::{Events, ExchangeEvent, Listeners};
 use super::link::{Link, Starting, resident};
 use crate::exchange::{Shared, Submission};
 use crate::outcome::{Collector, NO_KEY, between};
@@ -29,8 +31,36 @@ pub struct Snapshot {
     pub ended: u64,
     /// Those of them that failed: an `Err` of their own, a panic, a death, a time-out.
     pub failures: u64,
+    /// How long tasks take, as a moving average.
+    pub ran: Duration,
     /// The workers that are alive.
     pub workers: Vec<Running>,
+}
+
+impl Snapshot {
+    /// Tasks that workers have in hand.
+    pub fn running(&self) -> usize {
+        let busy = self.workers.iter().filter(|worker| worker.task.is_some());
+        busy.count()
+    }
+
+    /// The part of the tasks submitted so far that has ended, from 0 to 1.
+    pub fn progress(&self) -> f64 {
+        let left = (self.waiting + self.running()) as f64;
+        match self.ended as f64 {
+            0.0 => 0.0,
+            ended => ended / (ended + left),
+        }
+    }
+
+    /// How long the tasks that have not ended will take, if they are like those before; `None` while
+    /// no task has ended or no worker is alive.
+    pub fn remaining(&self) -> Option<Duration> {
+        let left = u32::try_from(self.waiting + self.running()).ok()?;
+        let workers = u32::try_from(self.workers.len()).ok()?;
+        let all = self.ran.checked_mul(left).filter(|_| self.ended > 0)?;
+        all.checked_div(workers)
+    }
 }
 
 /// A worker that is alive, and what it does.
@@ -77,6 +107,7 @@ pub(crate) struct Driver {
     jobs: Slab<Job>,
     links: Vec<Option<Link>>,
     starting: Starting,
+    listeners: Listeners,
     memory_max: Option<u64>,
     shared: Arc<Shared>,
     incoming: VecDeque<Incoming>,
@@ -104,7 +135,9 @@ impl Driver {
                 forks: options.start == Start::Zygote
                     && cfg!(all(target_os = "linux", not(ipc_portable))),
                 zygote: None,
+                memory: Memory::new(options.cgroup),
             },
+            listeners: Listeners::default(),
             memory_max: options.memory_max,
             shared,
             incoming: VecDeque::new(),
@@ -193,6 +226,7 @@ impl Driver {
             waiting: self.plan.waiting_len,
             ended: self.plan.ended,
             failures: self.plan.failures,
+            ran: self.plan.ran(),
             workers: Vec::new(),
         };
         for link in self.links.iter().flatten() {
@@ -211,6 +245,10 @@ impl Driver {
             });
         }
         snapshot
+    }
+
+    pub(crate) fn listen(&mut self, capacity: usize) -> Events {
+        self.listeners.add(capacity)
     }
 
     pub(super) fn link(&mut self, key: WorkerKey) -> Option<&mut Link> {
@@ -369,7 +407,15 @@ impl Driver {
         job.pid = Some(link.pid);
         job.place = Some((key, seq));
         job.sent = self.now;
+        let (number, task, pid) = (job.submission.number, job.submission.name, link.pid);
+        self.listeners.tell(|| ExchangeEvent::Sent {
+            job: number,
+            task,
+            pid,
+            attempt,
+        });
         let run = Run {
+            is_chunk: job.submission.is_chunk,
             seq,
             task: job.submission.task,
             job: job.submission.number,
@@ -386,6 +432,8 @@ impl Driver {
                 if self.links.len() <= key.0 {
                     self.links.resize_with(key.0 + 1, || None);
                 }
+                let pid = link.pid;
+                self.listeners.tell(|| ExchangeEvent::WorkerStarted { pid });
                 self.links[key.0] = Some(link);
             }
             Err(error) => {
@@ -473,7 +521,12 @@ impl Driver {
             return;
         };
         let exit = link.exit.unwrap_or(Exit::Unknown);
+        let pid = link.pid;
+        self.listeners
+            .tell(|| ExchangeEvent::WorkerEnded { pid, exit });
         self.evidence.exit = Some(exit);
+        self.evidence.out_of_memory = exit.signal() == Some(Signal::SIGKILL as i32)
+            && self.starting.memory.explains(link.kills_before);
         self.evidence.output = link.last_output(registry);
         if self.evidence.start_error.is_empty() {
             self.evidence.start_error = format!("the worker ended before it was ready: {exit}");
@@ -501,6 +554,12 @@ impl Driver {
         if let Some(job) = self.jobs.try_remove(key.0) {
             self.ended += 1;
             let outcome = job.outcome(ending, &mut self.evidence);
+            self.listeners.tell(|| ExchangeEvent::Ended {
+                job: outcome.job,
+                task: outcome.task,
+                ran: outcome.ran,
+                error: outcome.result.as_ref().err().cloned(),
+            });
             job.submission.sink.complete(outcome);
         }
     }

@@ -106,7 +106,7 @@ pub(crate) fn run_detached(
     let address = port.address().clone();
     thread::Builder::new().name("task".into()).spawn(move || {
         // A panic was printed to nowhere: the end of the results is all that a reader sees of it.
-        let run = AssertUnwindSafe(|| registry.run(task, argument.bytes()));
+        let run = AssertUnwindSafe(|| registry.run(task, argument.bytes(), false));
         let _ = catch_unwind(run);
         lock(&for_task.state).is_finished = true;
         for_task.changed.notify_all();

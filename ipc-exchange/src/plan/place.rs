@@ -174,6 +174,11 @@ impl Plan {
         self.closing && self.jobs_len == 0 && self.workers.len() == 0
     }
 
+    /// How long jobs take, as a moving average.
+    pub(crate) fn ran(&self) -> Duration {
+        Duration::from_nanos(self.ran_ns)
+    }
+
     /// When [`settle`](Self::settle) is to be called even if nothing happens.
     pub(crate) fn next_wake(&self, now: Instant) -> Option<Instant> {
         let mut next = self.deadlines.first().map(|(when, _)| *when);

@@ -13,4 +13,5 @@ mod zygote;
 pub use current::{Current, current};
 pub(crate) use init::{EXIT_ORPHAN, EXIT_REFUSED};
 pub use init::{init, init_in_test};
+pub(crate) use recording::recorded;
 pub use yielding::{Yield, YieldError};

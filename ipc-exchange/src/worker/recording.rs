@@ -8,12 +8,17 @@ use crate::wire::Finished;
 use crate::{Registry, TaskId};
 
 /// Runs a task; its panic is a result like others.
-pub(super) fn run_guarded(registry: &Registry, task: TaskId, argument: &[u8]) -> Finished {
-    recorded(|| registry.run(task, argument)).unwrap_or_else(|panicked| panicked)
+pub(super) fn run_guarded(
+    registry: &Registry,
+    task: TaskId,
+    argument: &[u8],
+    is_chunk: bool,
+) -> Finished {
+    recorded(|| registry.run(task, argument, is_chunk)).unwrap_or_else(|panicked| panicked)
 }
 
 /// Runs `work` and keeps what its panic says.
-fn recorded<T>(work: impl FnOnce() -> T) -> Result<T, Finished> {
+pub(crate) fn recorded<T>(work: impl FnOnce() -> T) -> Result<T, Finished> {
     let before = PANIC.with_borrow_mut(|panic| std::mem::replace(panic, Recording::Armed));
     let result = guarded(work);
     let recorded = PANIC.with_borrow_mut(|panic| std::mem::replace(panic, before));

@@ -45,7 +45,7 @@ pub(super) fn run_tasks(
         return EXIT_REFUSED;
     }
     if let Some((task, argument)) = initializer {
-        let result = run_guarded(registry, task, argument.bytes());
+        let result = run_guarded(registry, task, argument.bytes(), false);
         if !matches!(result, Finished::Returned { failed: false, .. }) {
             let reason = format!("the initializer failed: {result:?}");
             let _ = control.send(FromWorker::Refused(reason));
@@ -105,7 +105,7 @@ fn run_one(registry: &Registry, current: &Current, run: &Run) -> FromWorker {
     current.set(run);
     enter();
     let started = Instant::now();
-    let result = run_guarded(registry, run.task, run.argument.bytes());
+    let result = run_guarded(registry, run.task, run.argument.bytes(), run.is_chunk);
     let ran = started.elapsed();
     leave();
     current.clear();

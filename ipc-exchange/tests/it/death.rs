@@ -29,7 +29,7 @@ fn a_death_costs_one_task() {
         queue.start(tasks::square, x).unwrap();
     }
     let error = lost.wait().unwrap_err();
-    let Cause::Lost { exit } = error.cause() else {
+    let Cause::Lost { exit, .. } = error.cause() else {
         panic!("{error:?}");
     };
     assert_eq!(exit.signal(), Some(9));
@@ -48,7 +48,7 @@ fn deaths_are_told_apart() {
             .wait()
             .unwrap_err();
         match error.cause() {
-            Cause::Lost { exit } => *exit,
+            Cause::Lost { exit, .. } => *exit,
             other => panic!("{how}: {other:?}"),
         }
     };

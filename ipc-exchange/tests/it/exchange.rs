@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ipc_exchange::{
-    Cause, Exchange, ExchangeOptions, Halt, LookupError, Registry, SubmitReason, TaskOptions,
+    Cause, Exchange, ExchangeOptions, LookupError, Registry, SubmitReason, TaskOptions,
 };
 
 use crate::harness::{children, eventually, is_alive, tests};
@@ -34,7 +34,6 @@ tests![
     dropping_everything_leaves_nothing,
     a_handle_is_a_future,
     nested_exchanges,
-    failures_halt,
     an_initializer_that_fails,
     no_worker_can_be_started,
 ];
@@ -419,33 +418,6 @@ fn nested_exchanges() {
     assert_eq!(pids.iter().collect::<HashSet<_>>().len(), 3);
     exchange.finish();
     assert!(pids.iter().all(|pid| !is_alive(*pid)));
-}
-
-fn failures_halt() {
-    let exchange = ExchangeOptions::new()
-        .limit(1)
-        .halt(Halt::Soon(1))
-        .open()
-        .unwrap();
-    let missing = || PathBuf::from("/nonexistent");
-    let handles: Vec<_> = (0..20)
-        .map(|_| exchange.submit(tasks::fail, missing()).unwrap())
-        .collect();
-    let results: Vec<_> = handles.into_iter().map(|handle| handle.wait()).collect();
-    assert!(results[0].as_ref().unwrap().is_err());
-    let cancelled = results
-        .iter()
-        .filter(|r| r.as_ref().is_err_and(|e| e.is_cancelled()));
-    assert!(cancelled.count() >= 10);
-    assert!(
-        exchange
-            .submit(tasks::square, 1)
-            .unwrap()
-            .wait()
-            .unwrap_err()
-            .is_cancelled()
-    );
-    exchange.finish();
 }
 
 fn an_initializer_that_fails() {

@@ -11,6 +11,7 @@ mod exchange;
 mod harness;
 mod journal;
 mod map;
+mod observing;
 mod persistent;
 mod predecessor;
 mod program;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     harness::run(&[
         exchange::TESTS,
         map::TESTS,
+        observing::TESTS,
         death::TESTS,
         program::TESTS,
         programs::TESTS,

@@ -20,6 +20,8 @@ tests![
     a_queue_gives_what_comes_first,
     a_queue_of_different_functions,
     pmap_ends_its_workers,
+    chunks_keep_the_order,
+    a_panic_in_a_chunk_is_its_own,
 ];
 
 fn a_map_keeps_the_order() {
@@ -145,4 +147,49 @@ fn pmap_ends_its_workers() {
         .map(Result::unwrap)
         .collect();
     assert_eq!(squares[19], 361);
+}
+
+fn chunks_keep_the_order() {
+    let exchange = Exchange::new(2).unwrap();
+    let map = exchange.map(tasks::square, 0..10_007).chunk(100);
+    let results: Vec<u64> = map.map(Result::unwrap).collect();
+    assert_eq!(results, (0..10_007).map(|x| x * x).collect::<Vec<_>>());
+    let mut map = exchange.map(tasks::square, 0..50).chunk(20);
+    assert_eq!(map.get(45).unwrap().unwrap(), &2025);
+    assert!(map.get(50).is_none());
+    assert_eq!(map.slice(18..22).len(), 4);
+    assert_eq!(map.count(), 50);
+    exchange.finish();
+}
+
+fn a_panic_in_a_chunk_is_its_own() {
+    let exchange = Exchange::new(1).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace");
+    let inputs = (0..20).map(move |n| (trace.clone(), n % 10));
+    let results: Vec<_> = exchange.map(tasks::traces, inputs).chunk(10).collect();
+    for (n, result) in (0..20).map(|n| n % 10).zip(results) {
+        match result {
+            Ok(double) => assert_eq!(double, 2 * n),
+            Err(error) => {
+                assert_eq!(n, 7);
+                assert!(
+                    error.is_panicked() && error.to_string().contains("seven"),
+                    "{error}"
+                );
+            }
+        }
+    }
+    // A death is of the whole chunk, and of no other.
+    let inputs = (0..9).map(|n| if n == 4 { "kill" } else { "live" }.to_owned());
+    let lost: Vec<bool> = exchange
+        .map(tasks::die, inputs)
+        .chunk(3)
+        .map(|result| result.is_err_and(|error| error.is_lost()))
+        .collect();
+    assert_eq!(
+        lost,
+        [false, false, false, true, true, true, false, false, false]
+    );
+    exchange.finish();
 }

@@ -110,7 +110,8 @@ fn b6_results_and_errors_are_not_confused() {
     assert_eq!(
         *exited.cause(),
         Cause::Lost {
-            exit: Exit::Code(3)
+            exit: Exit::Code(3),
+            out_of_memory: false
         }
     );
     let value = exchange
