@@ -158,7 +158,7 @@ impl Journal {
         let argument = encode(argument).map_err(|reason| SubmitReason::BadArgument { reason })?;
         let (key, result) = self.begin(task.id(), &argument);
         // One that cannot be read any more is computed again.
-        let result = result.and_then(|payload| decode(&payload.0).ok());
+        let result = result.and_then(|payload| decode(payload.bytes()).ok());
         let (name, id) = (task.name(), task.id());
         Ok((Claim { key, name, id }, result))
     }
