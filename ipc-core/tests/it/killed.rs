@@ -1,7 +1,6 @@
 //! Peers that are killed while this side waits for them.
 
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,20 +10,30 @@ use ipc_core::{
     Readiness, RingOptions, Socket, Wait, inherited,
 };
 
-use crate::support::{HAS_RINGS, LIMIT, poll, within};
+use crate::support::{HAS_RINGS, LIMIT, address, kill_after, poll, punctual, within};
 
-/// A killed peer is noticed within this: 10 ms, plus what a very busy machine adds.
-const NOTICED_MAX: Duration = Duration::from_secs(5);
-
+/// Every kind of channel: by how the other process comes to it.
 fn kinds() -> impl Iterator<Item = &'static str> {
-    let kinds = ["pipe", "ring", "ring-park", "ring-spin", "socket", "tcp"];
-    kinds
+    let inherited = ["pipe", "ring", "ring-park", "ring-spin", "socket", "tcp"];
+    let connected = [
+        "unix:PATH",
+        "unix:@",
+        "ring:PATH",
+        "ring:@",
+        "tcp:v4",
+        "tcp:v6",
+    ];
+    inherited
         .into_iter()
-        .filter(|kind| HAS_RINGS || !kind.starts_with("ring"))
+        .chain(connected)
+        .filter(|kind| HAS_RINGS || !(kind.starts_with("ring") || kind.ends_with('@')))
 }
 
 /// A channel of this kind, and its other end in a process that does `job`.
 fn with_child(kind: &str, job: &str) -> (AnyChannel, ChildProcess) {
+    if kind.contains(':') {
+        return with_client(kind, job);
+    }
     let wait = match kind {
         "ring-park" => Wait::Park,
         "ring-spin" => Wait::Spin,
@@ -64,13 +73,30 @@ fn with_child(kind: &str, job: &str) -> (AnyChannel, ChildProcess) {
     (ours, inherit.spawn(&command).unwrap())
 }
 
+/// The same for a process that connects to a port of this one.
+fn with_client(kind: &str, job: &str) -> (AnyChannel, ChildProcess) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut port = Port::bind(&address(kind, folder.path())).unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["killed::child", "--exact", "--nocapture"])
+        .env("IPC_TEST_ADDRESS", port.address().to_string())
+        .env("IPC_TEST_JOB", job);
+    let child = Inherit::new().spawn(&command).unwrap();
+    let channel = port.accept_timeout(Duration::from_secs(20)).unwrap();
+    (channel, child)
+}
+
 /// Not a test of its own: the child of the others.
 #[test]
 fn child() {
-    let Ok(fd) = inherited(10) else { return };
-    let mut channel: AnyChannel = match inherited(11) {
-        Ok(outbound) => Pipe::from_fds(fd, outbound).into(),
-        Err(_) => AnyChannel::from_fd(fd).unwrap(),
+    let mut channel: AnyChannel = match (inherited(10), inherited(11)) {
+        (Ok(inbound), Ok(outbound)) => Pipe::from_fds(inbound, outbound).into(),
+        (Ok(fd), Err(_)) => AnyChannel::from_fd(fd).unwrap(),
+        (Err(_), _) => match std::env::var("IPC_TEST_ADDRESS") {
+            Ok(address) => AnyChannel::connect(&address.parse().unwrap()).unwrap(),
+            Err(_) => return,
+        },
     };
     channel.write_all(b"!").unwrap();
     match std::env::var("IPC_TEST_JOB").unwrap().as_str() {
@@ -107,23 +133,21 @@ fn while_killed(blocked: fn(&mut AnyChannel)) {
     within(LIMIT, move || {
         for kind in kinds() {
             // At once, while spinning, while asleep on the word, while asleep on the socket.
-            for pause in [0, 1, 5, 60] {
-                let (mut channel, mut child) = with_child(kind, "idle");
-                channel.read_exact(&mut [0]).unwrap();
-                let (told, tell) = std::sync::mpsc::channel::<()>();
-                let killer = thread::spawn(move || {
-                    let _ = tell.recv_timeout(Duration::from_millis(pause));
-                    child.kill().unwrap();
-                    let killed = Instant::now();
-                    assert!(!child.wait().unwrap().success());
-                    killed
+            for pause in [0, 5, 60] {
+                let what = format!("noticing that the peer of a {kind} is dead, after {pause} ms");
+                punctual(&what, || {
+                    let (mut channel, mut child) = with_child(kind, "idle");
+                    channel.read_exact(&mut [0]).unwrap();
+                    let killer = kill_after(Duration::from_millis(pause), move || {
+                        child.kill().unwrap();
+                        let killed = Instant::now();
+                        assert!(!child.wait().unwrap().success());
+                        killed
+                    });
+                    blocked(&mut channel);
+                    let noticed = Instant::now();
+                    noticed.saturating_duration_since(killer.join().unwrap())
                 });
-                blocked(&mut channel);
-                let noticed = Instant::now();
-                let killed = killer.join().unwrap();
-                drop(told);
-                let took = noticed.saturating_duration_since(killed);
-                assert!(took < NOTICED_MAX, "{kind} after {pause} ms: {took:?}");
             }
         }
     });
@@ -221,97 +245,6 @@ fn a_peer_killed_at_any_step_leaves_a_true_prefix() {
             }
         }
     });
-}
-
-#[test]
-fn a_port_outlives_clients_that_are_killed() {
-    within(LIMIT, || {
-        let folder = tempfile::tempdir().unwrap();
-        for address in [
-            Address::unix(folder.path().join("socket")).unwrap(),
-            Address::ring(folder.path().join("ring")).unwrap(),
-        ] {
-            if matches!(address, Address::Ring(_)) && !HAS_RINGS {
-                continue;
-            }
-            let mut port = Port::bind(&address).unwrap();
-            let gone = AnyChannel::connect(&address).unwrap();
-            drop(gone);
-            let _client = AnyChannel::connect(&address).unwrap();
-            // The dead one may still be accepted: then it reads as ended.
-            let mut first = port.accept().unwrap();
-            assert_eq!(first.read(&mut [0]).unwrap(), 0);
-            port.accept().unwrap();
-        }
-    });
-}
-
-// Elsewhere a full queue refuses at once.
-#[test]
-#[cfg(all(target_os = "linux", not(ipc_portable)))]
-fn connecting_to_a_dying_port_is_refused() {
-    within(LIMIT, || {
-        let folder = tempfile::tempdir().unwrap();
-        let address = Address::unix(folder.path().join("socket")).unwrap();
-        let port = ipc_core::PortOptions::new()
-            .backlog(1)
-            .bind(&address)
-            .unwrap();
-        let mut waiting = Vec::new();
-        let error = loop {
-            match AnyChannel::connect_timeout(&address, Duration::from_millis(20)) {
-                Ok(channel) => waiting.push(channel),
-                Err(error) => break error,
-            }
-        };
-        assert_eq!(
-            error.kind(),
-            ErrorKind::TimedOut,
-            "a full queue costs the deadline"
-        );
-        let blocked = {
-            let address = address.clone();
-            thread::spawn(move || AnyChannel::connect(&address))
-        };
-        drop(port);
-        assert!(blocked.join().unwrap().is_err());
-    });
-}
-
-#[test]
-fn a_stale_socket_of_a_killed_port_is_replaced() {
-    within(LIMIT, || {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("socket");
-        let (mut ours, theirs) = Socket::pair().unwrap();
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["killed::child_with_a_port", "--exact", "--nocapture"]);
-        command.env("IPC_TEST_PATH", &path);
-        let fd: OwnedFd = theirs.into();
-        let mut child = Inherit::new().give(12, fd).spawn(&command).unwrap();
-        ours.read_exact(&mut [0]).unwrap();
-        let address = Address::unix(&path).unwrap();
-        assert_eq!(
-            Port::bind(&address).unwrap_err().kind(),
-            ErrorKind::AddrInUse
-        );
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(path.exists(), "nobody removed it");
-        drop(Port::bind(&address).unwrap());
-        assert_eq!(folder.path().read_dir().unwrap().count(), 0);
-    });
-}
-
-/// Not a test of its own: holds a port until it is killed.
-#[test]
-fn child_with_a_port() {
-    let Ok(fd) = inherited(12) else { return };
-    let mut channel = Socket::from_fd(fd).unwrap();
-    let path = std::env::var_os("IPC_TEST_PATH").unwrap();
-    let _port = Port::bind(&Address::unix(path).unwrap()).unwrap();
-    channel.write_all(b"!").unwrap();
-    let _ = channel.read(&mut [0]);
 }
 
 #[test]

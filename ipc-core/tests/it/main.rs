@@ -14,6 +14,7 @@ mod hostile_socket;
 mod in_place;
 mod inherit;
 mod killed;
+mod killed_port;
 #[cfg(all(target_os = "linux", not(ipc_portable)))]
 mod limits;
 mod port;

@@ -1,8 +1,12 @@
 //! What the tests share.
 
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use ipc_core::{Address, UnixName};
 
 /// Runs `body` and fails when it takes longer than `limit`.
 #[track_caller]
@@ -73,4 +77,37 @@ pub(crate) fn takes(what: &str, limit: Duration, mut wait: impl FnMut()) {
         assert!(took >= limit, "{what}: {took:?} is less than {limit:?}");
         took - limit
     });
+}
+
+/// An address of this kind that nothing else uses: `unix:PATH`, `unix:@`, `ring:PATH`, `ring:@`,
+/// `tcp:v4` or `tcp:v6`.
+pub(crate) fn address(kind: &str, folder: &Path) -> Address {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let abstract_name = || {
+        UnixName::abstract_name(format!("ipc-core-test-{}-{count}", std::process::id())).unwrap()
+    };
+    let path = folder.join(format!("{count}"));
+    match kind {
+        "unix:PATH" => Address::unix(path).unwrap(),
+        "unix:@" => Address::Unix(abstract_name()),
+        "ring:PATH" => Address::ring(path).unwrap(),
+        "ring:@" => Address::Ring(abstract_name()),
+        "tcp:v4" => Address::tcp("127.0.0.1", 0).unwrap(),
+        "tcp:v6" => Address::tcp("::1", 0).unwrap(),
+        kind => panic!("no address is a {kind}"),
+    }
+}
+
+/// Does `kill` after `pause`, on a thread, and answers when that was done.
+pub(crate) fn kill_after(
+    pause: Duration,
+    kill: impl FnOnce() -> Instant + Send + 'static,
+) -> thread::JoinHandle<Instant> {
+    thread::spawn(move || {
+        let (_told, tell) = mpsc::channel::<()>();
+        // Nobody tells: it is the pause that counts.
+        let _ = tell.recv_timeout(pause);
+        kill()
+    })
 }
