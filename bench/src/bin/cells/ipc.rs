@@ -10,9 +10,18 @@ use nix::unistd::Pid;
 
 use crate::Cell;
 use crate::drive::{Link, run, serve};
+use crate::in_place::{self, InPlace};
 use crate::message::{self, Kind};
 
-const PEERS: [&str; 6] = ["pipe", "ring", "ring-park", "ring-spin", "socket", "tcp"];
+const PEERS: [&str; 7] = [
+    "pipe",
+    "ring",
+    "ring-inplace",
+    "ring-park",
+    "ring-spin",
+    "socket",
+    "tcp",
+];
 const PINNED: [&str; 5] = ["pipe", "ring", "ring-park", "socket", "tcp"];
 const ROUND_TRIP_SIZES: [usize; 4] = [64, 4096, 65536, 1 << 20];
 const STREAM_SIZES: [usize; 3] = [64, 65536, 1 << 20];
@@ -104,6 +113,13 @@ pub(crate) fn cell(peer: &str, case: &str, size: usize, ms: u64) -> bool {
             run(&mut Bytes::new(ours, size), case, ms);
             child
         }
+        "ring-inplace" => {
+            let options = ring_options(kind).capacity(in_place::capacity(size));
+            let (ours, theirs) = options.offer().expect("rings can be made");
+            let child = start(Inherit::new().give(3, theirs));
+            run(&mut InPlace::new(ours, size), case, ms);
+            child
+        }
         _ => {
             let (ours, theirs) = ring_options(kind).offer().expect("rings can be made");
             let child = start(Inherit::new().give(3, theirs));
@@ -131,6 +147,9 @@ pub(crate) fn child(peer: &str, case: &str, size: usize) {
         }
         kind => {
             let ring: Ring = ring_options(kind).from_fd(fd(3)).expect("it is a ring");
+            if kind == "ring-inplace" {
+                return serve(&mut InPlace::new(ring, size), case);
+            }
             serve(&mut Bytes::of_child(ring, size), case);
         }
     }

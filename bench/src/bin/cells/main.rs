@@ -17,6 +17,7 @@ mod actors;
 mod codecs;
 mod drive;
 mod events;
+mod in_place;
 mod ipc;
 mod message;
 mod pool;

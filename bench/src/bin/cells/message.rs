@@ -48,20 +48,26 @@ pub(crate) fn stamp(message: &mut [u8], number: u64, kind: Kind, full: bool) {
 ///
 /// When the message is damaged.
 pub(crate) fn check(message: &[u8]) -> (u64, Kind) {
-    let at = |from: usize| {
+    check_words(message.len(), |from| {
         u64::from_le_bytes(
             message[from..from + 8]
                 .try_into()
                 .expect("eight bytes are eight"),
         )
-    };
-    let (number, len) = (at(0), message.len());
+    })
+}
+
+/// The same for a message of `len` bytes that is read eight bytes at a time.
+#[inline]
+pub(crate) fn check_words(len: usize, at: impl Fn(usize) -> u64) -> (u64, Kind) {
+    let number = at(0);
+    let [kind, is_full, ..] = at(8).to_le_bytes();
     assert_eq!(
         at(len - TRAILER_LEN),
         number ^ DISGUISE,
         "trailer of message {number}"
     );
-    if message[9] == 1 {
+    if is_full == 1 {
         for (index, from) in (BODY_AT..len - TRAILER_LEN - 7).step_by(8).enumerate() {
             assert_eq!(
                 at(from),
@@ -70,7 +76,7 @@ pub(crate) fn check(message: &[u8]) -> (u64, Kind) {
             );
         }
     }
-    let kind = match message[8] {
+    let kind = match kind {
         0 => Kind::Data,
         1 => Kind::End,
         2 => Kind::Quit,
