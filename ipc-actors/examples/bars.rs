@@ -185,13 +185,18 @@ fn memory(arbiter: &Arbiter, count: usize) -> Result<(), Box<dyn Error>> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     init(registry![host::<Sum>]);
-    local()?;
+    let crash = std::env::args().any(|argument| argument == "crash");
+    if !crash {
+        local()?;
+    }
     let mut options = ArbiterOptions::default();
     options.supervisor.intensity = 1000;
     let thread = ArbiterThread::start(options)?;
     let arbiter = thread.arbiter();
-    beside(&arbiter, Placement::Thread)?;
-    beside(&arbiter, Placement::Process)?;
+    if !crash {
+        beside(&arbiter, Placement::Thread)?;
+        beside(&arbiter, Placement::Process)?;
+    }
     replaced(&arbiter)?;
     memory(&arbiter, 2_000)?;
     thread.finish()?;

@@ -8,7 +8,7 @@ use ipc_core::Deadline;
 
 use crate::context::Core;
 use crate::local::set_current_actor;
-use crate::mailbox::{AnyRun, Control, Runs};
+use crate::mailbox::{AnyRun, Control, Item, Run, Runs};
 use crate::{Actor, Context, ExitReason, Failure, State};
 
 /// An incarnation: the actor, and the messages it has taken out of its mailbox.
@@ -136,7 +136,13 @@ impl<A: Actor> Cell<A> {
             let runs = &mut self.runs;
             let watched = !ctx.core.mailbox.is_on_loop();
             if watched {
-                ctx.core.mailbox.status.set_busy();
+                let status = &ctx.core.mailbox.status;
+                status.set_busy();
+                if status.has_control() {
+                    // It came just before the work, and goes first.
+                    status.set_idle();
+                    return Turn::More;
+                }
             }
             let done = guarded(|| {
                 while let Some(run) = runs.front_mut() {
@@ -178,6 +184,27 @@ impl<A: Actor> Cell<A> {
         }
     }
 
+    /// Takes a message that did not come through the mailbox.
+    pub(crate) fn accept<I: Item<A>>(&mut self, item: I) {
+        if let Some(last) = self.runs.back_mut()
+            && let Some(run) = last.as_any().downcast_mut::<Run<I>>()
+        {
+            return run.push(item);
+        }
+        if let Some(mut spare) = self.spare.take()
+            && let Some(run) = spare.as_any().downcast_mut::<Run<I>>()
+        {
+            run.push(item);
+            return self.runs.push_back(spare);
+        }
+        self.runs.push_back(Box::new(Run::of(item)));
+    }
+
+    /// How many runs of messages it has at hand.
+    pub(crate) fn at_hand(&self) -> usize {
+        self.runs.iter().map(|run| run.len()).sum()
+    }
+
     /// Sleeps until there is something to do.
     pub(crate) fn sleep(&self) {
         self.core.mailbox.sleep(Deadline::Never);
@@ -191,13 +218,12 @@ impl<A: Actor> Cell<A> {
                     self.core.ended.get_or_insert(reason);
                 }
                 Control::Ping(resolver) => resolver.resolve(Ok(())),
-                Control::Info(mut info, resolver) => {
+                Control::Info(ask) => ask.answer(|info| {
                     if let Some(actor) = &self.actor {
                         // What a broken hook said so far is better than nothing.
                         drop(guarded(|| actor.info(&mut info.extra)));
                     }
-                    resolver.resolve(Ok(*info));
-                }
+                }),
             }
         }
     }

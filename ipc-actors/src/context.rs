@@ -25,6 +25,31 @@ pub(crate) struct Core<A: Actor> {
 }
 
 impl<A: Actor> Core<A> {
+    pub(crate) fn new(
+        mailbox: &Arc<Mailbox<A>>,
+        arbiter: Option<Arbiter>,
+        incarnation: u32,
+        requests_max: u64,
+    ) -> Self {
+        Self {
+            mailbox: Arc::clone(mailbox),
+            arbiter,
+            incarnation,
+            ended: None,
+            begun: 0,
+            pause_at: u64::MAX,
+            requests_max,
+            rest: None,
+        }
+    }
+
+    /// The next message is about to be handled.
+    #[inline]
+    pub(crate) fn begin(&mut self) {
+        self.begun += 1;
+        self.mailbox.status.step();
+    }
+
     #[inline]
     pub(crate) fn must_pause(&self) -> bool {
         self.begun >= self.pause_at
@@ -80,6 +105,7 @@ impl<A: Actor> Context<'_, A> {
     /// actor's time-out.
     pub fn progress(&mut self) {
         self.core.mailbox.status.set_busy();
+        self.core.mailbox.status.step();
     }
 }
 

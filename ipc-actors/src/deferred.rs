@@ -1,14 +1,16 @@
-//! A result to come.
+//! A result to come, with a typed error.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
 use ipc_core::Deadline;
+use ipc_dispatch::{Completer, TryWaitError, WaitError};
+
+use crate::{AskError, RemoteError, SpawnError};
 
 /// How long a waiter looks before it sleeps: about what the sleep and the wake would cost. On a
 /// machine with one processor nobody could answer meanwhile, so there it sleeps at once.
@@ -17,102 +19,95 @@ const SPINS: u32 = 2000;
 /// A result to come: wait for it, await it, or leave a callback.
 ///
 /// It is completed exactly once, by whoever holds the other end; if that is dropped, the error says
-/// that the answer was lost.
+/// that the answer was lost. It is `ipc-dispatch`'s [`Deferred`](ipc_dispatch::Deferred) with an error
+/// that callers can branch on, and with a wait that fetches the answer itself where no other thread
+/// need be woken to do so.
 #[must_use = "a result that nobody waits for is lost"]
-pub struct Deferred<T, E> {
-    shared: Arc<Shared<T, E>>,
+pub struct Deferred<T: 'static, E: 'static> {
+    inner: ipc_dispatch::Deferred<Result<T, E>>,
+    abandoned: fn() -> E,
+    helper: Helper,
 }
 
 /// The end that completes a [`Deferred`].
-pub(crate) struct Resolver<T, E> {
-    shared: Arc<Shared<T, E>>,
+pub(crate) struct Resolver<T: 'static, E: 'static> {
+    completer: Completer<Result<T, E>>,
 }
 
-type Callback<T, E> = Box<dyn FnOnce(Result<T, E>) + Send>;
-
-struct Shared<T, E> {
-    slot: Mutex<Slot<T, E>>,
-    done: Condvar,
-    /// Set when `slot` holds the result, for those who look before they sleep.
-    ready: AtomicBool,
+/// What is said when nobody is left who could complete a result.
+pub(crate) trait Abandoned {
+    fn abandoned() -> Self;
 }
 
-enum Slot<T, E> {
-    Waiting {
-        sleepers: bool,
-        waker: Option<Waker>,
-    },
-    Callback(Callback<T, E>),
-    Done(Result<T, E>),
-    Taken,
-}
-
-impl<T, E> Shared<T, E> {
-    fn lock(&self) -> MutexGuard<'_, Slot<T, E>> {
-        // Nothing that can panic runs under the lock.
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+impl Abandoned for AskError {
+    fn abandoned() -> Self {
+        Self::Lost
     }
+}
 
-    fn take(slot: &mut Slot<T, E>) -> Option<Result<T, E>> {
-        match std::mem::replace(slot, Slot::Taken) {
-            Slot::Done(result) => Some(result),
-            other => {
-                *slot = other;
-                None
-            }
+impl Abandoned for SpawnError {
+    fn abandoned() -> Self {
+        Self::Disconnected
+    }
+}
+
+impl Abandoned for RemoteError {
+    fn abandoned() -> Self {
+        Self::Disconnected
+    }
+}
+
+/// What a waiter can do for its result to come.
+pub(crate) trait Help: Send + Sync {
+    /// Fetches answers on the caller's thread until `is_done`, as long as nobody else does.
+    fn help(self: Arc<Self>, is_done: &dyn Fn() -> bool, deadline: Deadline);
+    /// Nobody will come to fetch the answer.
+    fn leave(self: Arc<Self>);
+}
+
+/// Says that nobody will come when it is dropped.
+struct Helper(Option<Arc<dyn Help>>);
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        if let Some(help) = self.0.take() {
+            help.leave();
         }
     }
 }
 
-pub(crate) fn deferred<T, E>() -> (Resolver<T, E>, Deferred<T, E>) {
-    let shared = Arc::new(Shared {
-        slot: Mutex::new(Slot::Waiting {
-            sleepers: false,
-            waker: None,
-        }),
-        done: Condvar::new(),
-        ready: AtomicBool::new(false),
-    });
-    (
-        Resolver {
-            shared: Arc::clone(&shared),
-        },
-        Deferred { shared },
-    )
+pub(crate) fn deferred<T, E: Abandoned>() -> (Resolver<T, E>, Deferred<T, E>) {
+    let (completer, inner) = ipc_dispatch::Deferred::pair();
+    let deferred = Deferred {
+        inner,
+        abandoned: E::abandoned,
+        helper: Helper(None),
+    };
+    (Resolver { completer }, deferred)
 }
 
 impl<T, E> Resolver<T, E> {
+    #[inline]
     pub(crate) fn resolve(self, result: Result<T, E>) {
-        let mut slot = self.shared.lock();
-        match std::mem::replace(&mut *slot, Slot::Taken) {
-            Slot::Callback(callback) => {
-                drop(slot);
-                callback(result);
-            }
-            Slot::Waiting { sleepers, waker } => {
-                *slot = Slot::Done(result);
-                // Release: pairs with the acquire load of a waiter that spins, though the lock that
-                // it takes next orders everything anyway.
-                self.shared.ready.store(true, Ordering::Release);
-                drop(slot);
-                if sleepers {
-                    self.shared.done.notify_all();
-                }
-                if let Some(waker) = waker {
-                    waker.wake();
-                }
-            }
-            done @ (Slot::Done(_) | Slot::Taken) => *slot = done,
-        }
+        self.completer.complete(result);
     }
 }
 
 impl<T, E> Deferred<T, E> {
     /// A result that is already there.
-    pub(crate) fn ready(result: Result<T, E>) -> Self {
+    pub(crate) fn ready(result: Result<T, E>) -> Self
+    where
+        E: Abandoned,
+    {
         let (resolver, deferred) = deferred();
         resolver.resolve(result);
         deferred
+    }
+
+    /// Has the waiter fetch the answer.
+    pub(crate) fn with_help(mut self, help: Arc<dyn Help>) -> Self {
+        self.helper = Helper(Some(help));
+        self
     }
 
     /// Waits for the result. Only its coming ends the wait.
@@ -156,74 +151,91 @@ impl<T, E> Deferred<T, E> {
 
     /// Runs `callback` with the result: now if it is there, else on the thread that completes it.
     pub fn then(self, callback: impl FnOnce(Result<T, E>) + Send + 'static) {
-        let mut slot = self.shared.lock();
-        match Shared::take(&mut slot) {
-            Some(result) => {
-                drop(slot);
-                callback(result);
-            }
-            None => *slot = Slot::Callback(Box::new(callback)),
-        }
+        let Self {
+            inner,
+            abandoned,
+            helper,
+        } = self;
+        inner.on_complete(move |result| callback(result.unwrap_or_else(|_| Err(abandoned()))));
+        drop(helper);
     }
 
     /// Whether the result is there.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        // Acquire: pairs with the release store in `resolve`.
-        self.shared.ready.load(Ordering::Acquire)
+        if !self.inner.is_done() {
+            self.help(Deadline::Now);
+        }
+        self.inner.is_done()
     }
 
-    pub(crate) fn wait_until(self, deadline: Deadline) -> Result<Result<T, E>, Self> {
-        if deadline != Deadline::Now && !self.is_ready() {
-            crate::spin::until(SPINS, || self.is_ready());
+    fn help(&self, deadline: Deadline) {
+        if let Some(help) = &self.helper.0 {
+            Arc::clone(help).help(&|| self.inner.is_done(), deadline);
         }
-        let mut slot = self.shared.lock();
-        loop {
-            if let Some(result) = Shared::take(&mut slot) {
+    }
+
+    pub(crate) fn wait_until(mut self, deadline: Deadline) -> Result<Result<T, E>, Self> {
+        if !self.inner.is_done() {
+            self.help(deadline);
+        }
+        if deadline != Deadline::Now && !self.inner.is_done() {
+            crate::spin::until(SPINS, || self.inner.is_done());
+        }
+        let waited = match deadline {
+            Deadline::Now => match self.inner.try_wait() {
+                Err(TryWaitError::Empty) => None,
+                Ok(result) => Some(Ok(result)),
+                Err(TryWaitError::Failed(failure)) => Some(Err(failure)),
+            },
+            Deadline::At(at) => match self.inner.wait_deadline(at) {
+                Err(WaitError::Timeout) => None,
+                Ok(result) => Some(Ok(result)),
+                Err(WaitError::Failed(failure)) => Some(Err(failure)),
+            },
+            Deadline::Never => {
+                let Self {
+                    inner,
+                    abandoned,
+                    mut helper,
+                } = self;
+                let result = inner.wait().unwrap_or_else(|_| Err(abandoned()));
+                helper.0 = None;
                 return Ok(result);
             }
-            let remaining = deadline.remaining();
-            if remaining == Some(Duration::ZERO) {
-                drop(slot);
-                return Err(self);
-            }
-            if let Slot::Waiting { sleepers, .. } = &mut *slot {
-                *sleepers = true;
-            }
-            slot = match remaining {
-                None => self
-                    .shared
-                    .done
-                    .wait(slot)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(left) => {
-                    let woken = self.shared.done.wait_timeout(slot, left);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
+        };
+        let Some(result) = waited else {
+            return Err(self);
+        };
+        self.helper.0 = None;
+        Ok(result.unwrap_or_else(|_| Err((self.abandoned)())))
     }
 }
 
 impl<T, E> Future for Deferred<T, E> {
     type Output = Result<T, E>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let mut slot = self.shared.lock();
-        if let Some(result) = Shared::take(&mut slot) {
-            return Poll::Ready(result);
+    fn poll(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let abandoned = self.abandoned;
+        let polled = Pin::new(&mut self.inner).poll(context);
+        match polled {
+            Poll::Ready(result) => {
+                self.helper.0 = None;
+                Poll::Ready(result.unwrap_or_else(|_| Err(abandoned())))
+            }
+            Poll::Pending => {
+                // The waker is there to be used: somebody else must fetch the answer.
+                drop(std::mem::replace(&mut self.helper, Helper(None)));
+                Poll::Pending
+            }
         }
-        if let Slot::Waiting { waker, .. } = &mut *slot {
-            *waker = Some(context.waker().clone());
-        }
-        Poll::Pending
     }
 }
 
 impl<T, E> fmt::Debug for Deferred<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Deferred")
-            .field("ready", &self.is_ready())
+            .field("ready", &self.inner.is_done())
             .finish_non_exhaustive()
     }
 }

@@ -1,16 +1,19 @@
 //! What the process of an actor runs.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ipc_core::Deadline;
-use ipc_marshal::{Duct, Receiver, Sender, TryRecvError};
+use ipc_dispatch::{Control as Next, Key, Selector, SelectorOptions};
+use ipc_marshal::{Duct, Receiver, RecvError, Sender, TryRecvError};
 
+use crate::arbiter::control_options;
 use crate::cell::{Cell, Turn};
 use crate::context::Core;
 use crate::deferred::deferred;
-use crate::mailbox::{Control, Item, Mailbox, Run, Wake};
+use crate::mailbox::{Control, InfoAsk, Item, Mailbox, Run, Wake};
 use crate::proxy::here_info;
 use crate::status::Status;
 use crate::wire::{Block, Boot, FromActor, Order, Record, Report, ToActor};
@@ -23,17 +26,23 @@ use crate::{Actor, ActorId, AskError, Commands, Context, ExitReason, Placement};
     reason = "the registry calls it with values"
 )]
 pub fn host<A: Actor>(duct: Duct<FromActor, ToActor>, boot: Boot<A::Params>) {
-    // A duct that cannot be taken apart has no arbiter to report to; the process just ends.
-    if let Ok((sender, receiver)) = duct.split() {
-        Host::<A>::run(sender, receiver, &boot);
-    }
+    // A process whose ways to the arbiter cannot be had has nobody to report to; it just ends.
+    let _ = Host::<A>::run(duct, &boot);
 }
 
-/// What both threads of a CPU-bound actor's process share.
+/// What the two threads of the process share.
+///
+/// The actor works on the main thread, where its messages arrive. The other thread has the lane for
+/// orders to itself: it gives signs of life and answers questions however long the actor works, and
+/// wakes the main thread for what only that can do.
 struct Host<A: Actor> {
-    sender: Sender<FromActor>,
+    /// For the answers to messages.
+    answers: Sender<FromActor>,
+    /// For everything else.
+    reports: Sender<FromActor>,
     mailbox: Arc<Mailbox<A>>,
     commands: Commands<A>,
+    /// Its progress is nobody's business.
     cpu_bound: bool,
 }
 
@@ -52,7 +61,7 @@ impl<A: Actor> Item<A> for Batch<A> {
         let mut first = true;
         while let Some(record) = Record::split(&mut bytes) {
             if !first {
-                ctx.core.begun += 1;
+                ctx.core.begin();
             }
             first = false;
             self.host.invoke(&record, actor, ctx);
@@ -70,213 +79,136 @@ impl<A: Actor> Item<A> for Batch<A> {
     }
 }
 
+/// What has come from the arbiter and was not looked at yet.
+#[derive(Default)]
+struct Intake {
+    batches: VecDeque<Vec<u8>>,
+    is_over: bool,
+}
+
+impl Intake {
+    fn take(&mut self, message: Result<ToActor, TryRecvError>) -> bool {
+        match message {
+            Ok(ToActor(Order::Batch(Block(bytes)))) => self.batches.push_back(bytes),
+            // Other orders take the other way.
+            Ok(_) | Err(TryRecvError::Empty) => return false,
+            Err(_) => self.is_over = true,
+        }
+        true
+    }
+}
+
+/// Batches that are read before the first is worked on.
+const READ_AHEAD: usize = 16;
+
+/// Messages between two looks at the channel.
+const TURN_LEN: u64 = 4096;
+
+/// So often an idle actor looks for messages before it sleeps.
+const LOOKS: u32 = 1500;
+
 impl<A: Actor> Host<A> {
-    fn run(sender: Sender<FromActor>, mut receiver: Receiver<ToActor>, boot: &Boot<A::Params>) {
+    fn run(mut duct: Duct<FromActor, ToActor>, boot: &Boot<A::Params>) -> Option<()> {
+        // The first frame brings the lane for orders. Should the arbiter die before, that is seen.
+        let first = duct.recv_attached(Deadline::Never).ok()?;
+        let (_, mut descriptors) = first.into_parts();
+        let control = control_options().from_fd::<FromActor, ToActor>(descriptors.pop()?);
+        let (reports, orders) = control.ok()?.split().ok()?;
+        let (answers, receiver) = duct.split().ok()?;
+        let mut selector: Selector<Intake> =
+            SelectorOptions::new().spin(Duration::ZERO).open().ok()?;
+        let key = selector.add(receiver);
+        selector
+            .on_message(key, |_, message, ctx| {
+                ctx.state.take(message);
+                Next::Keep
+            })
+            .ok()?;
+        let poster = selector.poster();
+        // The main thread looks around whenever its selector returns.
+        let wake = Wake::Call(Box::new(move || {
+            let _ = poster.post(|_| ());
+        }));
         let status = Arc::new(Status::new());
         status.set_incarnation(boot.incarnation);
-        let capacity = boot.capacity as usize;
         let name = Arc::from(boot.name.as_str());
-        let mailbox = Arc::new(Mailbox::new(
-            ActorId(boot.id),
-            name,
-            capacity,
-            Wake::Thread,
-            status,
-        ));
-        let commands = Commands::of_actor();
+        let capacity = boot.capacity as usize;
+        let mailbox = Mailbox::new(ActorId(boot.id), name, capacity, wake, status);
         let host = Arc::new(Self {
+            answers,
+            reports,
+            mailbox: Arc::new(mailbox),
+            commands: Commands::of_actor(),
             cpu_bound: boot.cpu_bound,
-            sender,
-            mailbox,
-            commands,
         });
-        let core = Core {
-            mailbox: Arc::clone(&host.mailbox),
-            arbiter: None,
-            incarnation: boot.incarnation,
-            ended: None,
-            begun: 0,
-            pause_at: u64::MAX,
-            requests_max: boot.requests_max,
-            rest: None,
-        };
+        let beside = Arc::clone(&host);
         let beat = Duration::from_millis(boot.beat_ms.max(1));
-        let params = boot.params.clone();
-        let last = if boot.cpu_bound {
-            Self::run_beside(&host, &mut receiver, params, core, beat)
-        } else {
-            Self::run_here(&host, &mut receiver, params, core, beat)
+        let control = thread::Builder::new().name("control".to_owned());
+        let last = match control.spawn(move || beside.control(orders, beat)) {
+            Ok(_) => host.work(&mut selector, key, boot),
+            Err(error) => Report::Failed(ExitReason::StartFailed(error.to_string())),
         };
         // If nobody is there to hear it, nobody needs to.
-        drop(host.sender.send(FromActor(last)));
+        drop(host.reports.send(FromActor(last)));
+        Some(())
     }
 
-    /// Work and control on one thread: the fastest, as long as messages are short.
-    fn run_here(
-        host: &Arc<Self>,
-        receiver: &mut Receiver<ToActor>,
-        params: A::Params,
-        core: Core<A>,
-        beat: Duration,
+    /// The life of the actor.
+    fn work(
+        self: &Arc<Self>,
+        selector: &mut Selector<Intake>,
+        key: Key<Receiver<ToActor>>,
+        boot: &Boot<A::Params>,
     ) -> Report {
-        let mut cell = match Cell::start(params, core) {
+        let core = Core::new(&self.mailbox, None, boot.incarnation, boot.requests_max);
+        let mut cell = match Cell::start(boot.params.clone(), core) {
             Ok(cell) => cell,
             Err(reason) => return Report::Failed(reason),
         };
-        let mut next_beat = Instant::now() + beat;
-        let mut connected = host.report(Report::Ready);
-        let mut turn = Turn::Idle;
-        loop {
-            while connected {
-                let deadline = match turn {
-                    Turn::Idle => Deadline::At(next_beat),
-                    Turn::More | Turn::Ended(_) => Deadline::Now,
-                };
-                match host.take(receiver, deadline) {
-                    Taken::Order => turn = Turn::More,
-                    Taken::Nothing => break,
-                    Taken::Gone => connected = false,
-                }
-                if host.mailbox.len() > 0 && host.mailbox.len() >= READ_AHEAD {
-                    break;
-                }
-            }
-            if !connected {
-                // Nobody is left to work for.
-                return host.ended(cell.finish(ExitReason::Shutdown));
-            }
-            if Instant::now() >= next_beat {
-                host.beat();
-                next_beat = Instant::now() + beat;
-            }
-            turn = cell.turn(TURN_LEN);
-            if let Turn::Ended(reason) = turn {
-                return host.ended(cell.finish(reason));
-            }
-        }
-    }
-
-    /// Work on a second thread, so that this one can always answer.
-    fn run_beside(
-        host: &Arc<Self>,
-        receiver: &mut Receiver<ToActor>,
-        params: A::Params,
-        core: Core<A>,
-        beat: Duration,
-    ) -> Report {
-        let worker = Arc::clone(host);
-        let work = thread::Builder::new()
-            .name(A::NAME.to_owned())
-            .spawn(move || {
-                let last = match Cell::start(params, core) {
-                    Ok(cell) => {
-                        worker.report(Report::Ready);
-                        let reason = worker.work(cell);
-                        worker.ended(reason)
-                    }
-                    Err(reason) => Report::Failed(reason),
-                };
-                // The other thread waits for orders that may never come: the process ends from here,
-                // after the last word has left.
-                drop(worker.sender.send(FromActor(last)));
-                std::process::exit(0);
-            });
-        if let Err(error) = work {
-            return Report::Failed(ExitReason::StartFailed(error.to_string()));
-        }
-        let mut next_beat = Instant::now() + beat;
-        loop {
-            match host.take(receiver, Deadline::At(next_beat)) {
-                Taken::Order => {}
-                Taken::Nothing => {
-                    host.beat();
-                    next_beat = Instant::now() + beat;
-                }
-                Taken::Gone => {
-                    host.mailbox.control(Control::Stop(ExitReason::Shutdown));
-                    // The process is ended by the exchange's watch should the actor not heed it.
-                    while host.mailbox.status.state() < crate::State::Closed {
-                        thread::park_timeout(beat);
-                    }
-                    return host.ended(ExitReason::Shutdown);
-                }
-            }
-        }
-    }
-
-    fn work(&self, mut cell: Cell<A>) -> ExitReason {
-        loop {
-            match cell.turn(u64::MAX) {
-                Turn::Idle => self.mailbox.sleep(Deadline::Never),
-                Turn::More => {}
-                Turn::Ended(reason) => return cell.finish(reason),
-            }
-        }
-    }
-
-    /// Takes one order from the arbiter.
-    fn take(self: &Arc<Self>, receiver: &mut Receiver<ToActor>, deadline: Deadline) -> Taken {
-        let order = match deadline {
-            Deadline::Now => receiver.try_recv(),
-            Deadline::At(at) => match receiver.recv_deadline(at) {
-                Ok(order) => Ok(order),
-                Err(ipc_marshal::RecvError::Timeout) => Err(TryRecvError::Empty),
-                Err(error) => Err(error.into()),
-            },
-            Deadline::Never => receiver.recv().map_err(Into::into),
+        let mut intake = Intake {
+            is_over: !self.report(Report::Ready),
+            ..Intake::default()
         };
-        match order {
-            Ok(ToActor(order)) => {
-                self.obey(order);
-                Taken::Order
+        loop {
+            while intake.batches.len() + cell.at_hand() < READ_AHEAD
+                && let Some(receiver) = selector.get_mut(key)
+                && intake.take(receiver.try_recv())
+                && !intake.is_over
+            {}
+            if intake.is_over {
+                // Nobody is left to work for.
+                return self.ended(cell.finish(ExitReason::Shutdown));
             }
-            Err(TryRecvError::Empty) => Taken::Nothing,
-            Err(_) => Taken::Gone,
+            for bytes in intake.batches.drain(..) {
+                let host = Arc::clone(self);
+                cell.accept(Batch { bytes, host });
+            }
+            match cell.turn(TURN_LEN) {
+                Turn::More => {}
+                Turn::Ended(reason) => return self.ended(cell.finish(reason)),
+                Turn::Idle => {
+                    if !self.look_for_a_while(selector, key)
+                        && selector.turn(&mut intake, None).is_err()
+                    {
+                        intake.is_over = true;
+                    }
+                }
+            }
         }
     }
 
-    fn obey(self: &Arc<Self>, order: Order) {
-        match order {
-            Order::Batch(Block(bytes)) => {
-                let mut batch = Batch {
-                    bytes,
-                    host: Arc::clone(self),
-                };
-                // A full mailbox keeps the arbiter waiting, but not without signs of life.
-                while let Err(refused) = self
-                    .mailbox
-                    .push(batch, Deadline::after(Duration::from_millis(100)))
-                {
-                    self.beat();
-                    match refused {
-                        crate::SendError::Disconnected(_) => return,
-                        refused => batch = refused.into_inner(),
-                    }
-                }
-            }
-            Order::Ping(request) => self.answer(request, Ok(Block::default())),
-            Order::Echo(request, block) => self.answer(request, Ok(block)),
-            Order::Info(request) => {
-                let info = here_info(&self.mailbox, Placement::Process);
-                if self.cpu_bound && info.busy_us.is_some() {
-                    // What the actor's own hook would add must wait; the rest need not.
-                    self.report(Report::Info(request, Box::new(info)));
-                    return;
-                }
-                let (resolver, answer) = deferred();
-                let host = Arc::clone(self);
-                answer.then(move |info: Result<_, AskError>| {
-                    if let Ok(info) = info {
-                        host.report(Report::Info(request, Box::new(info)));
-                    }
-                });
-                self.mailbox
-                    .control(Control::Info(Box::new(info), resolver));
-            }
-            Order::Stop(reason) => {
-                self.mailbox.control(Control::Stop(reason));
-            }
-        }
+    /// Answers whether something has come.
+    fn look_for_a_while(
+        &self,
+        selector: &mut Selector<Intake>,
+        key: Key<Receiver<ToActor>>,
+    ) -> bool {
+        let Some(receiver) = selector.get_mut(key) else {
+            return false;
+        };
+        crate::spin::until(LOOKS, || {
+            receiver.poll_inbound() == Some(true) || self.mailbox.has_mail()
+        })
     }
 
     fn invoke(&self, record: &Record<'_>, actor: &mut A, ctx: &mut Context<'_, A>) {
@@ -290,12 +222,67 @@ impl<A: Actor> Host<A> {
             ))),
         };
         if wanted {
-            self.answer(record.request, done.map(|()| Block(out)));
+            let answer = Report::Answer(record.request, done.map(|()| Block(out)));
+            // An arbiter that is gone is seen where its messages would come from.
+            drop(self.answers.send(FromActor(answer)));
         }
     }
 
-    fn answer(&self, request: u64, answer: Result<Block, AskError>) {
-        self.report(Report::Answer(request, answer));
+    /// Obeys orders, and gives signs of life in between.
+    fn control(&self, mut orders: Receiver<ToActor>, beat: Duration) {
+        let mut pulse = Pulse::default();
+        let mut next_beat = Instant::now() + beat;
+        loop {
+            match orders.recv_deadline(next_beat) {
+                Ok(ToActor(order)) => self.obey(order),
+                Err(RecvError::Timeout) => {}
+                Err(_) => {
+                    // The arbiter is gone. Should the actor not heed this, the watch of the exchange
+                    // ends the process.
+                    self.mailbox.control(Control::Stop(ExitReason::Shutdown));
+                    return;
+                }
+            }
+            let now = Instant::now();
+            if now >= next_beat {
+                let busy = pulse.busy_us(&self.mailbox.status, now);
+                let sign = Report::Beat {
+                    handled: self.mailbox.status.handled(),
+                    waiting: self.mailbox.len() as u64,
+                    busy_us: busy.filter(|_| !self.cpu_bound),
+                };
+                // Never waits: an arbiter that does not read has other troubles.
+                drop(self.reports.try_send(FromActor(sign)));
+                next_beat = now + beat;
+            }
+        }
+    }
+
+    fn obey(&self, order: Order) {
+        let answer = |request, block| {
+            self.report(Report::Answer(request, Ok(block)));
+        };
+        match order {
+            // They take the other way.
+            Order::Control | Order::Batch(_) => {}
+            Order::Ping(request) => answer(request, Block::default()),
+            Order::Echo(request, block) => answer(request, block),
+            Order::Info(request) => {
+                let info = here_info(&self.mailbox, Placement::Process);
+                let (resolver, told) = deferred();
+                let reports = self.reports.clone();
+                told.then(move |info: Result<_, AskError>| {
+                    if let Ok(info) = info {
+                        let report = Report::Info(request, Box::new(info));
+                        drop(reports.send(FromActor(report)));
+                    }
+                });
+                self.mailbox.ask_info(InfoAsk::new(info, resolver));
+            }
+            Order::Stop(reason) => {
+                self.mailbox.control(Control::Stop(reason));
+            }
+        }
     }
 
     fn ended(&self, reason: ExitReason) -> Report {
@@ -303,30 +290,28 @@ impl<A: Actor> Host<A> {
     }
 
     fn report(&self, report: Report) -> bool {
-        self.sender.send(FromActor(report)).is_ok()
-    }
-
-    fn beat(&self) {
-        let status = &self.mailbox.status;
-        let beat = Report::Beat {
-            handled: status.handled(),
-            waiting: self.mailbox.len() as u64,
-            busy_us: status.busy_us(),
-        };
-        // Never waits: an arbiter that does not read has other troubles.
-        drop(self.sender.try_send(FromActor(beat)));
+        self.reports.send(FromActor(report)).is_ok()
     }
 }
 
-/// What a look at the channel gave.
-enum Taken {
-    Order,
-    Nothing,
-    Gone,
+/// What was last seen of the actor's progress.
+#[derive(Default)]
+struct Pulse {
+    steps: u64,
+    since: Option<Instant>,
 }
 
-/// Batches that are read before the first is worked on.
-const READ_AHEAD: usize = 16;
-
-/// Messages between two looks at the channel.
-const TURN_LEN: u64 = 4096;
+impl Pulse {
+    /// For how long the actor has been at work without a step, in microseconds; `None` if it is idle.
+    fn busy_us(&mut self, status: &Status, now: Instant) -> Option<u64> {
+        let (busy, steps) = (status.busy_us(), status.steps());
+        if busy.is_none() || steps != self.steps {
+            self.since = None;
+        }
+        self.steps = steps;
+        let since = *self.since.get_or_insert(now);
+        let still = now.saturating_duration_since(since).as_micros() as u64;
+        // Many short messages are one long stretch of work: only what was seen to stand still counts.
+        busy.map(|busy| busy.min(still))
+    }
+}

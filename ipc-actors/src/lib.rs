@@ -89,6 +89,7 @@
 //! Linux and, without shared memory below it, other Unix systems.
 
 mod actor;
+mod answers;
 mod application;
 mod arbiter;
 mod cell;

@@ -2,16 +2,19 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ipc_core::Deadline;
 use ipc_dispatch::Poster;
 use ipc_marshal::{Sender, TrySendError};
 
+use crate::answers::{Answers, Duty, End};
 use crate::arbiter::Tree;
 use crate::command::CommandId;
+use crate::deferred::Help;
 use crate::local::LoopShared;
 use crate::status::Status;
-use crate::wire::{Block, Order, Record, ToActor};
+use crate::wire::{Block, FromActor, Order, Record, Report, ToActor};
 use crate::{ActorId, AskError, Info, SendError};
 
 /// A batch of this many bytes is written by whoever filled it.
@@ -44,11 +47,14 @@ struct Request {
     is_order: bool,
     /// How many messages had been taken when it was, itself included.
     position: u64,
+    command: CommandId,
 }
 
 struct Out {
     /// The present incarnation, once it is ready.
     sender: Option<Sender<ToActor>>,
+    /// The lane of its own that orders take.
+    orders: Option<Sender<ToActor>>,
     /// Messages that are still here.
     batch: Vec<u8>,
     count: usize,
@@ -110,6 +116,16 @@ pub(crate) struct Link {
     poster: Poster<Tree>,
     out: Mutex<Out>,
     room: Condvar,
+    pub(crate) answers: Answers,
+}
+
+/// What the end of an incarnation has taken along.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lost {
+    /// Messages that were only told.
+    pub(crate) told: u64,
+    /// The question that it may have been working on.
+    pub(crate) at_hand: Option<CommandId>,
 }
 
 /// Why a message was not taken, without the message.
@@ -143,6 +159,7 @@ impl Link {
     ) -> Self {
         let out = Out {
             sender: None,
+            orders: None,
             batch: Vec::new(),
             count: 0,
             flushing: false,
@@ -167,6 +184,7 @@ impl Link {
             poster,
             out: Mutex::new(out),
             room: Condvar::new(),
+            answers: Answers::new(),
         }
     }
 
@@ -215,17 +233,70 @@ impl Link {
                 pending: Pending::Bytes(answered),
                 is_order: false,
                 position,
+                command,
             }));
         }
-        if out.sender.is_none() || out.flushing {
-            return Ok(());
+        // Others that wait for answers are before it, and the loop never reads but in its turn.
+        let alone = out.pending.len() == 1 && !here;
+        let connected = out.sender.is_some();
+        if connected && !out.flushing {
+            let waits = !here && deadline == Deadline::Never;
+            if urgent || out.batch.len() >= FLUSH_LEN {
+                let deadline = if here { Deadline::Now } else { deadline };
+                out = self.flush(out, deadline);
+            }
+            if !waits || !out.batch.is_empty() {
+                self.hand_over(out);
+            } else {
+                drop(out);
+            }
+        } else {
+            drop(out);
         }
-        if urgent || out.batch.len() >= FLUSH_LEN {
-            let deadline = if here { Deadline::Now } else { deadline };
-            out = self.flush(out, deadline);
+        if urgent && connected {
+            self.see_to(self.answers.asked(alone));
         }
-        self.hand_over(out);
         Ok(())
+    }
+
+    /// Does what the answers need to be read.
+    fn see_to(self: &Arc<Self>, duty: Duty) {
+        if duty == Duty::Nothing {
+            return;
+        }
+        let link = Arc::clone(self);
+        drop(self.poster.post(move |ctx| match duty {
+            Duty::Nothing => {}
+            Duty::Fetch => Tree::fetch_answers(ctx, &link),
+            Duty::PutDown => Tree::put_answers_down(ctx, &link),
+        }));
+    }
+
+    /// Has the loop read, in case that a question waits whose asker does not.
+    pub(crate) fn attend(self: &Arc<Self>) {
+        if self.is_awaited() {
+            self.see_to(self.answers.want());
+        }
+    }
+
+    /// Whether somebody waits for an answer.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.lock().pending.is_empty()
+    }
+
+    /// Takes in an answer.
+    pub(crate) fn answered(&self, report: Report) {
+        // Of others nobody waits, or the peer mixes things up: dropping it answers.
+        if let Report::Answer(request, answer) = report
+            && let Some(Pending::Bytes(answered)) = self.take_pending(request)
+        {
+            answered(
+                answer
+                    .as_ref()
+                    .map(|block| &block.0[..])
+                    .map_err(AskError::clone),
+            );
+        }
     }
 
     /// Has the loop write what is left, unless somebody else does already.
@@ -349,18 +420,16 @@ impl Link {
         out
     }
 
-    /// Sends an order that goes ahead of the messages which are still here. Never waits.
-    pub(crate) fn order(self: &Arc<Self>, order: Order) -> bool {
-        let sender = self.lock().sender.clone();
-        let sent = sender.is_some_and(|sender| sender.try_send(ToActor(order)).is_ok());
-        self.hand_over(self.lock());
-        sent
+    /// Sends an order, on the lane where no message is. Never waits.
+    pub(crate) fn order(&self, order: Order) -> bool {
+        let orders = self.lock().orders.clone();
+        orders.is_some_and(|orders| orders.try_send(ToActor(order)).is_ok())
     }
 
     /// Sends an order that is answered.
-    pub(crate) fn ask(self: &Arc<Self>, pending: Pending, order: impl FnOnce(u64) -> Order) {
+    pub(crate) fn ask(&self, pending: Pending, order: impl FnOnce(u64) -> Order) {
         let mut out = self.lock();
-        let Some(sender) = out.sender.clone() else {
+        let Some(orders) = out.orders.clone() else {
             drop(out);
             return pending.fail(AskError::NotStarted);
         };
@@ -369,9 +438,10 @@ impl Link {
             pending,
             is_order: true,
             position: 0,
+            command: CommandId(0),
         }));
         drop(out);
-        if let Err(refused) = sender.try_send(ToActor(order(request))) {
+        if let Err(refused) = orders.try_send(ToActor(order(request))) {
             let full = matches!(refused, TrySendError::Full(_));
             let error = if full {
                 AskError::Full
@@ -382,7 +452,6 @@ impl Link {
                 pending.fail(error);
             }
         }
-        self.hand_over(self.lock());
     }
 
     pub(crate) fn take_pending(&self, request: u64) -> Option<Pending> {
@@ -401,10 +470,19 @@ impl Link {
     }
 
     /// An incarnation is ready: what has waited for it leaves.
-    pub(crate) fn connect(self: &Arc<Self>, sender: Sender<ToActor>) {
+    pub(crate) fn connect(
+        self: &Arc<Self>,
+        sender: Sender<ToActor>,
+        orders: Sender<ToActor>,
+        answers: End,
+    ) {
+        self.answers.connect(answers);
         let mut out = self.lock();
         out.sender = Some(sender);
+        out.orders = Some(orders);
         self.hand_over(out);
+        // Those who asked before wait on whatever comes: nobody of them reads.
+        self.attend();
     }
 
     /// The incarnation is gone. Answers are sent before the next message is begun, so of the messages
@@ -413,10 +491,12 @@ impl Link {
     ///
     /// Answers how many messages that were only told are lost: those that had left for it and were
     /// not seen to be handled. `handled` is how many it says it has handled, if it could say so;
-    /// without that, messages after the last answer count as lost although some were handled.
-    pub(crate) fn disconnect(&self, took_leave: bool, handled: Option<u64>) -> u64 {
+    /// without that, messages after the last answer count as lost although some were handled. Also
+    /// which question may have been begun.
+    pub(crate) fn disconnect(&self, took_leave: bool, handled: Option<u64>) -> Lost {
         let mut out = self.lock();
         out.sender = None;
+        out.orders = None;
         out.posted = false;
         out.epoch += 1;
         let left = out.sent.saturating_sub(out.base);
@@ -439,6 +519,10 @@ impl Link {
         out.connected = out.left;
         drop(out);
         self.room.notify_all();
+        let at_hand = lost
+            .iter()
+            .find(|request| !request.is_order && !took_leave)
+            .map(|request| request.command);
         let mut error = if took_leave {
             AskError::NotStarted
         } else {
@@ -453,12 +537,12 @@ impl Link {
             };
             request.pending.fail(error);
         }
-        told
+        Lost { told, at_hand }
     }
 
     /// The actor will not come back. Answers how many messages that were only told are lost.
     pub(crate) fn close(&self) -> u64 {
-        let mut told = self.disconnect(false, None);
+        let mut told = self.disconnect(false, None).told;
         let mut out = self.lock();
         out.closed = true;
         out.batch = Vec::new();
@@ -475,5 +559,50 @@ impl Link {
 
     pub(crate) fn waiting(&self) -> usize {
         self.lock().count
+    }
+}
+
+/// The answers' end while a thread that waits reads from it.
+struct Reading {
+    link: Arc<Link>,
+    receiver: Option<End>,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let Some(receiver) = self.receiver.take() {
+            let others = self.link.is_awaited();
+            let duty = self.link.answers.put_back(receiver, others);
+            self.link.see_to(duty);
+        }
+    }
+}
+
+impl Help for Link {
+    fn help(self: Arc<Self>, is_done: &dyn Fn() -> bool, deadline: Deadline) {
+        let receiver = self.answers.borrow();
+        let mut reading = Reading {
+            link: self,
+            receiver,
+        };
+        let Some(receiver) = &mut reading.receiver else {
+            return;
+        };
+        while !is_done() {
+            let report = match deadline {
+                Deadline::Now => receiver.recv_timeout(Duration::ZERO),
+                Deadline::At(at) => receiver.recv_deadline(at),
+                Deadline::Never => receiver.recv(),
+            };
+            match report {
+                Ok(FromActor(report)) => reading.link.answered(report),
+                // Time is up, or the process is gone, of which the loop tells.
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn leave(self: Arc<Self>) {
+        self.attend();
     }
 }

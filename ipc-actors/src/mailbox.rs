@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use ipc_core::Deadline;
@@ -20,7 +20,37 @@ pub(crate) enum Control {
     /// Stop with this reason once the message at hand is done.
     Stop(ExitReason),
     Ping(Resolver<(), AskError>),
-    Info(Box<Info>, Resolver<Info, AskError>),
+    Info(InfoAsk),
+}
+
+/// A question about an actor, to be answered by whoever comes first: the actor, whose hook adds to the
+/// answer, or the asker, who sees that the actor is at work.
+#[derive(Clone)]
+pub(crate) struct InfoAsk(Arc<Mutex<Option<InfoReply>>>);
+
+type InfoReply = (Info, Resolver<Info, AskError>);
+
+impl InfoAsk {
+    pub(crate) fn new(info: Info, resolver: Resolver<Info, AskError>) -> Self {
+        Self(Arc::new(Mutex::new(Some((info, resolver)))))
+    }
+
+    fn take(&self) -> Option<InfoReply> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(crate) fn answer(&self, add: impl FnOnce(&mut Info)) {
+        if let Some((mut info, resolver)) = self.take() {
+            add(&mut info);
+            resolver.resolve(Ok(info));
+        }
+    }
+
+    fn refuse(&self) {
+        if let Some((_, resolver)) = self.take() {
+            resolver.resolve(Err(AskError::NotStarted));
+        }
+    }
 }
 
 /// One message on its way.
@@ -104,12 +134,12 @@ impl<A: Actor> Drop for Raw<A> {
 }
 
 /// The place for an answer. Dropped without one, it says what became of the message.
-pub(crate) struct Asked<R> {
+pub(crate) struct Asked<R: 'static> {
     resolver: Option<Resolver<R, AskError>>,
     started: bool,
 }
 
-impl<R> Asked<R> {
+impl<R: 'static> Asked<R> {
     pub(crate) fn new(resolver: Resolver<R, AskError>) -> Self {
         Self {
             resolver: Some(resolver),
@@ -124,7 +154,7 @@ impl<R> Asked<R> {
     }
 }
 
-impl<R> Drop for Asked<R> {
+impl<R: 'static> Drop for Asked<R> {
     fn drop(&mut self) {
         if let Some(resolver) = self.resolver.take() {
             let error = if self.started {
@@ -144,6 +174,10 @@ impl<I> Run<I> {
     pub(crate) fn of(item: I) -> Self {
         Self(VecDeque::from([item]))
     }
+
+    pub(crate) fn push(&mut self, item: I) {
+        self.0.push_back(item);
+    }
 }
 
 /// A [`Run`] of some type.
@@ -160,7 +194,7 @@ pub(crate) trait AnyRun<A: Actor>: Send {
 impl<A: Actor, I: Item<A>> AnyRun<A> for Run<I> {
     fn deliver(&mut self, actor: &mut A, ctx: &mut Context<'_, A>) {
         while let Some(item) = self.0.pop_front() {
-            ctx.core.begun += 1;
+            ctx.core.begin();
             item.deliver(actor, ctx);
             if ctx.core.must_pause() {
                 break;
@@ -187,6 +221,8 @@ pub(crate) type Runs<A> = VecDeque<Box<dyn AnyRun<A>>>;
 pub(crate) enum Wake {
     /// It sleeps on the mailbox.
     Thread,
+    /// It sleeps elsewhere, and this wakes it.
+    Call(Box<dyn Fn() + Send + Sync>),
     /// The loop looks at it.
     Loop(LoopWake),
 }
@@ -302,6 +338,26 @@ impl<A: Actor> Mailbox<A> {
         true
     }
 
+    /// Asks about the actor. One that is at work, or begins just now, does not look: then the answer is
+    /// what can be told without it.
+    pub(crate) fn ask_info(&self, ask: InfoAsk) {
+        if !self.control(Control::Info(ask.clone())) {
+            return ask.refuse();
+        }
+        // SeqCst: pairs with the fence in `Status::set_busy`. Of the flag for the control lane and the
+        // actor's word that it works, each side writes one and then reads the other: either the actor
+        // sees the flag before it begins, or this sees that it works.
+        fence(Ordering::SeqCst);
+        if let Some(busy) = self.status.busy_us() {
+            ask.answer(|info| info.busy_us = Some(busy));
+        }
+    }
+
+    /// Whether something has come since the owner saw the lanes empty.
+    pub(crate) fn has_mail(&self) -> bool {
+        self.mail.load(Ordering::Relaxed)
+    }
+
     fn wake_owner(&self, mut lanes: MutexGuard<'_, Lanes<A>>) {
         if std::mem::take(&mut lanes.idle) {
             // Relaxed: a hint; the lanes are read under the lock.
@@ -311,6 +367,7 @@ impl<A: Actor> Mailbox<A> {
             match &self.wake {
                 Wake::Thread if asleep => self.work.notify_one(),
                 Wake::Thread => {}
+                Wake::Call(wake) => wake(),
                 Wake::Loop(wake) => wake.wake(),
             }
         }
@@ -319,7 +376,7 @@ impl<A: Actor> Mailbox<A> {
     /// Whether the caller is on the thread that empties this mailbox.
     pub(crate) fn is_mine(&self) -> bool {
         match &self.wake {
-            Wake::Thread => crate::local::current_actor() == Some(self.id),
+            Wake::Thread | Wake::Call(_) => crate::local::current_actor() == Some(self.id),
             Wake::Loop(wake) => wake.is_here(),
         }
     }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::command::{CommandId, decode, encode};
 use crate::deferred::{Resolver, deferred};
 use crate::link::{Answered, Link, Pending, Refused};
-use crate::mailbox::{Ask, Asked, Control, Mailbox, Raw, Tell};
+use crate::mailbox::{Ask, Asked, Control, InfoAsk, Mailbox, Raw, Tell};
 use crate::remote::RemoteRoute;
 use crate::status::Status;
 use crate::wire::{Block, Order};
@@ -287,8 +287,9 @@ impl<A: Actor> Proxy<A> {
                     encode(&message, out).inspect_err(|error| failed = Some(error.clone()))
                 });
                 match pushed {
+                    Ok(()) => return answer.with_help(Arc::clone(link) as _),
                     // Dropping the callback has answered already.
-                    Ok(()) | Err(Refused::Disconnected) => {}
+                    Err(Refused::Disconnected) => {}
                     Err(Refused::Full) => return Deferred::ready(Err(AskError::Full)),
                     Err(Refused::Timeout) => return Deferred::ready(Err(AskError::Timeout)),
                     Err(Refused::Encode) => {
@@ -403,16 +404,15 @@ impl<A: Actor> Proxy<A> {
         }
     }
 
-    /// Asks what the actor tells about itself, ahead of messages but not while one is at hand,
-    /// unless it is CPU-bound in a process.
+    /// Asks what the actor tells about itself, ahead of messages. While a message is at hand the answer
+    /// comes at once, without what the actor's own hook would add; only an actor on the loop is asked
+    /// when its turn comes.
     pub fn info(&self) -> Deferred<Info, AskError> {
         let (resolver, answer) = deferred();
         match &self.route {
             Route::Here(mailbox) => {
                 let info = here_info(mailbox, self.placement());
-                if !mailbox.control(Control::Info(Box::new(info), resolver)) {
-                    return Deferred::ready(Err(AskError::NotStarted));
-                }
+                mailbox.ask_info(InfoAsk::new(info, resolver));
             }
             Route::Process(link) => link.ask(Pending::Info(resolver), Order::Info),
             Route::Remote(remote) => remote.info(resolver),

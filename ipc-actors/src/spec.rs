@@ -154,8 +154,8 @@ impl<A: Actor> Spec<A> {
         self
     }
 
-    /// In a process, work on a second thread, so that a long message keeps neither `ping` and `info`
-    /// waiting nor the signs of life.
+    /// It computes: a message may take any time. Of its process only the signs of life are watched, not
+    /// its progress with a message.
     #[must_use]
     pub fn cpu_bound(mut self) -> Self {
         self.cpu_bound = true;
@@ -169,8 +169,10 @@ impl<A: Actor> Spec<A> {
         self
     }
 
-    /// Kill the actor's process when it has shown no sign of life, or no progress with one message,
-    /// for this long. Half a minute unless changed; `None` never does.
+    /// Kill the actor's process when it has shown no sign of life for this long
+    /// ([`Silent`](crate::ExitReason::Silent)), or no progress with one message
+    /// ([`Stuck`](crate::ExitReason::Stuck); see [`cpu_bound`](Spec::cpu_bound) and
+    /// [`Context::progress`](crate::Context::progress)). Half a minute unless changed; `None` never does.
     #[must_use]
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeout = timeout.into();

@@ -1,6 +1,6 @@
 //! What the outside can see of an actor without asking it.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Instant;
 
 use crate::State;
@@ -21,6 +21,8 @@ pub(crate) struct Status {
     /// When the message at hand was begun or progress was reported, in microseconds since `epoch`
     /// plus one; zero when the actor is idle.
     busy_since: AtomicU64,
+    /// Changes with every message begun and every sign of progress. Written by the actor alone.
+    steps: AtomicU64,
     /// Messages that wait in the actor's own process, as it last said; in the process that has the
     /// mailbox this is not used.
     waiting_there: AtomicU64,
@@ -36,6 +38,7 @@ impl Status {
             handled: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             busy_since: AtomicU64::new(0),
+            steps: AtomicU64::new(0),
             waiting_there: AtomicU64::new(0),
         }
     }
@@ -89,6 +92,19 @@ impl Status {
     pub(crate) fn set_busy(&self) {
         let micros = self.epoch.elapsed().as_micros() as u64;
         self.busy_since.store(micros + 1, Ordering::Relaxed);
+        // Pairs with the fence in `Mailbox::ask_info`: the look at the control lane comes after this.
+        fence(Ordering::SeqCst);
+    }
+
+    #[inline]
+    pub(crate) fn step(&self) {
+        // One writer, so that no locked operation is needed.
+        let steps = self.steps.load(Ordering::Relaxed);
+        self.steps.store(steps.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_idle(&self) {

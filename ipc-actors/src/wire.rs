@@ -70,6 +70,8 @@ pub struct Boot<P> {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
+    /// The first of all: with it comes the lane on which all orders but batches travel.
+    Control,
     /// Messages, one [`Record`] after the other.
     Batch(Block),
     Ping(u64),
@@ -90,9 +92,10 @@ pub(crate) enum Report {
     Beat {
         handled: u64,
         waiting: u64,
+        /// For how long it has made no step.
         busy_us: Option<u64>,
     },
-    /// The last frame: the actor ended by itself or because it was asked to, after so many messages.
+    /// The last: the actor ended by itself or because it was asked to, after so many messages.
     Ended(ExitReason, u64),
 }
 

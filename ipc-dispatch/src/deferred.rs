@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -22,6 +23,11 @@ enum State<T> {
 struct Inner<T> {
     state: Mutex<State<T>>,
     done: Condvar,
+    /// The result has come, for those who look before they sleep; it may have been taken since.
+    settled: AtomicBool,
+    /// Somebody sleeps on `done`. Used under the lock alone: without sleepers a result needs no
+    /// system call.
+    sleepers: AtomicBool,
 }
 
 impl<T> Inner<T> {
@@ -168,8 +174,14 @@ fn settle<T: 'static>(inner: &Inner<T>, result: Result<T, Failure>) {
         }
         None => {
             *state = State::Done(result);
+            // Release: pairs with the acquire load of a waiter that looks again and again, though
+            // the lock that it takes next orders everything anyway.
+            inner.settled.store(true, Ordering::Release);
+            let sleepers = inner.sleepers.load(Ordering::Relaxed);
             drop(state);
-            inner.done.notify_all();
+            if sleepers {
+                inner.done.notify_all();
+            }
         }
     }
     if let Some(waker) = waker {
@@ -219,6 +231,8 @@ impl<T: 'static> Deferred<T> {
         let inner = Arc::new(Inner {
             state: Mutex::new(State::Waiting(None, None)),
             done: Condvar::new(),
+            settled: AtomicBool::new(false),
+            sleepers: AtomicBool::new(false),
         });
         let completer = Completer {
             inner: Some(Arc::clone(&inner)),
@@ -235,7 +249,9 @@ impl<T: 'static> Deferred<T> {
 
     /// Whether the result is there.
     pub fn is_done(&self) -> bool {
-        matches!(&*self.inner.lock(), State::Done(_))
+        // Acquire: pairs with the release store in `settle`.
+        self.inner.settled.load(Ordering::Acquire)
+            && matches!(&*self.inner.lock(), State::Done(_))
     }
 
     /// Waits for the result. Blocks until it is completed or the completer is dropped: never do so on
@@ -290,6 +306,7 @@ impl<T: 'static> Deferred<T> {
             if let Some(result) = take(&mut state) {
                 return Some(result);
             }
+            self.inner.sleepers.store(true, Ordering::Relaxed);
             state = match deadline {
                 None => {
                     let woken = self.inner.done.wait(state);

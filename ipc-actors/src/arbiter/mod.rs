@@ -15,6 +15,7 @@ pub use handle::{Arbiter, Spawning};
 pub use node::SupervisorSpec;
 pub(crate) use pool::Crew;
 pub use pool::PoolInfo;
+pub(crate) use process::control_options;
 pub use root::{ArbiterLoop, ArbiterOptions, ArbiterThread};
 pub(crate) use slot::{AnySlot, Seed};
 pub(crate) use tree::{NodeId, Tree};

@@ -4,21 +4,23 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ipc_core::Deadline;
 use ipc_dispatch::{AlarmId, Context, Control, Key};
 use ipc_exchange::{Exit, Program};
-use ipc_marshal::{Receiver, Sender};
+use ipc_marshal::{Attached, DuctOptions, Receiver, Sender};
 
 use super::slot::Health;
 use super::tree::{Told, Tree};
+use crate::answers::{End, Remains};
 use crate::link::{Link, Pending};
-use crate::wire::{Boot, FromActor, Report, ToActor};
-use crate::{Actor, ActorId, AskError, ExitReason, Spec, host};
+use crate::wire::{Boot, FromActor, Order, Report, ToActor};
+use crate::{Actor, ActorId, ExitReason, Spec, host};
 
 /// An incarnation in its own process.
 pub(crate) struct Process {
     child: ipc_exchange::Process,
-    sender: Sender<ToActor>,
-    is_ready: bool,
+    /// What the link gets when it is ready.
+    ends: Option<Ends>,
     /// Why it was killed, if it was.
     why: Option<ExitReason>,
     /// The reason it gave itself.
@@ -31,6 +33,17 @@ pub(crate) struct Process {
     busy: Duration,
     alarm: Option<AlarmId>,
 }
+
+/// The ends of the two ways to a process: messages and their answers take the one, orders and
+/// everything that is said about the actor the other, so that neither is ever behind the other.
+struct Ends {
+    sender: Sender<ToActor>,
+    answers: End,
+    orders: Sender<ToActor>,
+}
+
+/// When to look again for the end of a process whose last answers somebody still reads.
+const READ_AGAIN: Duration = Duration::from_millis(1);
 
 /// Which incarnation of which actor a report is from.
 #[derive(Clone)]
@@ -59,8 +72,16 @@ impl Process {
             beat_ms: beat(spec.timeout),
         };
         let program = Program::<ToActor, FromActor>::start(host::<A>, &boot);
-        let (duct, child) = program.map_err(io::Error::other)?.into_parts();
-        let (sender, receiver) = duct.split()?;
+        let (mut duct, child) = program.map_err(io::Error::other)?.into_parts();
+        let (ours, theirs) = control_options().pair::<ToActor, FromActor>()?;
+        let theirs = theirs
+            .into_fd()
+            .map_err(|_| io::Error::other("a new duct is idle"))?;
+        let first = Attached::new(ToActor(Order::Control)).attach(theirs);
+        duct.send_attached(first, Deadline::Now)
+            .map_err(|error| io::Error::other(error.to_string()))?;
+        let (sender, answers) = duct.split()?;
+        let (orders, receiver) = ours.split()?;
         let origin = Origin {
             id: link.id,
             incarnation,
@@ -93,8 +114,11 @@ impl Process {
             .map(|timeout| ctx.alarm(timeout, move |ctx| Tree::check_health(ctx, id, incarnation)));
         Ok(Self {
             child,
-            sender,
-            is_ready: false,
+            ends: Some(Ends {
+                sender,
+                answers: Box::new(answers),
+                orders,
+            }),
             why: None,
             last: None,
             handled: None,
@@ -128,18 +152,7 @@ impl Process {
         }
         match report {
             Report::Ready => Tree::told(ctx, origin.id, origin.incarnation, Told::Started),
-            Report::Answer(request, answer) => match origin.link.take_pending(request) {
-                Some(Pending::Bytes(answered)) => {
-                    answered(
-                        answer
-                            .as_ref()
-                            .map(|block| &block.0[..])
-                            .map_err(AskError::clone),
-                    );
-                }
-                // Nobody waits, or the peer mixes things up: dropping it answers.
-                Some(Pending::Info(_)) | None => {}
-            },
+            Report::Answer(..) => origin.link.answered(report),
             Report::Info(request, info) => {
                 if let Some(Pending::Info(resolver)) = origin.link.take_pending(request) {
                     resolver.resolve(Ok(*info));
@@ -148,18 +161,35 @@ impl Process {
             Report::Beat { .. } => {
                 // A time-out that has passed is acted upon at once; the alarm stays as it is.
                 Tree::check_health(ctx, origin.id, origin.incarnation);
+                // And a question whose asker does something else must not keep the process waiting.
+                origin.link.attend();
             }
             Report::Failed(_) | Report::Ended(..) => {}
         }
     }
 
-    /// The process is gone. What it said before is still in the socket and comes first.
+    /// The process is gone. What it said before is still in its channels and comes first.
     fn exited(
         ctx: &mut Context<'_, Tree>,
         origin: &Origin,
         key: Key<Receiver<FromActor>>,
         exit: Exit,
     ) {
+        let answers = match Self::remains(ctx, origin) {
+            Remains::Lent => {
+                let origin = origin.clone();
+                ctx.alarm(READ_AGAIN, move |ctx| Self::exited(ctx, &origin, key, exit));
+                return;
+            }
+            Remains::Loop(key) => ctx.remove(key).map(Box::new),
+            Remains::Here(receiver) => Some(receiver),
+            Remains::Nothing => None,
+        };
+        if let Some(mut receiver) = answers {
+            while let Ok(FromActor(report)) = receiver.try_recv() {
+                origin.link.answered(report);
+            }
+        }
         if let Some(mut receiver) = ctx.remove(key) {
             while let Ok(FromActor(report)) = receiver.try_recv() {
                 Self::take(ctx, origin, report);
@@ -182,15 +212,27 @@ impl Process {
         self.child.id()
     }
 
+    /// The answers that nobody has read, of one that is gone.
+    fn remains(ctx: &mut Context<'_, Tree>, origin: &Origin) -> Remains {
+        match Tree::process(ctx, origin.id, origin.incarnation) {
+            // It never came to being asked anything.
+            Some(process) if process.ends.is_some() => Remains::Nothing,
+            Some(_) => origin.link.answers.disconnect(),
+            // It was given up: what the link has is its successor's.
+            None => Remains::Nothing,
+        }
+    }
+
     /// It has said that it is ready.
     pub(super) fn ready(&mut self, link: &Arc<Link>) {
-        self.is_ready = true;
-        link.connect(self.sender.clone());
+        if let Some(ends) = self.ends.take() {
+            link.connect(ends.sender, ends.orders, ends.answers);
+        }
     }
 
     /// Ends one that is not ready to be asked.
     pub(super) fn close_unready(&mut self, reason: ExitReason) {
-        if !self.is_ready {
+        if self.ends.is_some() {
             self.kill(reason);
         }
     }
@@ -216,14 +258,69 @@ impl Process {
     /// Alive: it was heard of within the time-out. Making progress: it has not worked on one message
     /// for longer than that. Before it is ready, its start time-out watches over it.
     pub(super) fn health(&self, timeout: Duration, now: Instant) -> Option<Health> {
-        if !self.is_ready {
+        if self.ends.is_some() {
             return Some(Health::Until(now + timeout));
         }
-        if self.busy >= timeout || now.saturating_duration_since(self.seen) >= timeout {
-            return Some(Health::Stuck);
+        if now.saturating_duration_since(self.seen) >= timeout {
+            return Some(Health::Bad(ExitReason::Silent));
+        }
+        if self.busy >= timeout {
+            return Some(Health::Bad(ExitReason::Stuck));
         }
         Some(Health::Until(self.seen.checked_add(timeout)?))
     }
+}
+
+impl Tree {
+    /// Takes the answers of a process into the loop.
+    pub(crate) fn fetch_answers(ctx: &mut Context<'_, Self>, link: &Arc<Link>) {
+        let Some(receiver) = link.answers.fetch() else {
+            return;
+        };
+        let key = ctx.add(*receiver);
+        let asked = Arc::clone(link);
+        let read = ctx.on_message(
+            key,
+            move |_, message, _: &mut Context<'_, Self>| match message {
+                Ok(FromActor(report)) => {
+                    asked.answered(report);
+                    Control::Keep
+                }
+                Err(_) => Control::Drop,
+            },
+        );
+        match read {
+            Ok(()) => link.answers.fetched(key),
+            Err(_) => {
+                // No descriptor can be watched just now: the answers must not wait for ever.
+                if let Some(receiver) = ctx.remove(key) {
+                    link.answers.connect(Box::new(receiver));
+                }
+                let link = Arc::clone(link);
+                ctx.alarm(READ_AGAIN, move |ctx| Self::fetch_answers(ctx, &link));
+            }
+        }
+    }
+
+    /// Leaves the answers of a process to whoever waits for them, if nobody does just now.
+    pub(crate) fn put_answers_down(ctx: &mut Context<'_, Self>, link: &Arc<Link>) {
+        let Some(key) = link.answers.key() else {
+            return;
+        };
+        if link.is_awaited() {
+            return;
+        }
+        if let Some(receiver) = ctx.remove(key) {
+            link.answers.connect(Box::new(receiver));
+            // Somebody may have asked since the look.
+            link.attend();
+        }
+    }
+}
+
+/// How both ends of the lane for orders are made: they need no hand-shake, being of one program.
+pub(crate) fn control_options() -> DuctOptions {
+    DuctOptions::new().handshake(false)
 }
 
 /// How often a process reports: ten times per time-out, so that a stuck one is found soon after.

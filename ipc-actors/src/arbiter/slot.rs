@@ -11,14 +11,15 @@ use super::process::Process;
 use super::tree::{Told, Tree};
 use crate::cell::{Cell, Turn};
 use crate::context::Core;
-use crate::link::Link;
+use crate::link::{Link, Lost};
 use crate::local::{LoopWake, set_arbiter};
 use crate::mailbox::{Control, Mailbox, Wake};
 use crate::proxy::Route;
 use crate::status::Status;
 use crate::wire::Order;
 use crate::{
-    Actor, ActorId, ChildPolicy, ExitReason, Info, Placement, Proxy, SpawnError, Spec, State,
+    Actor, ActorId, ChildPolicy, Commands, ExitReason, Info, Placement, Proxy, SpawnError, Spec,
+    State,
 };
 
 /// Messages an actor on the loop may handle before the others get their turn.
@@ -43,8 +44,8 @@ pub(crate) trait AnySlot {
     /// The incarnation is up.
     fn started(&mut self);
     /// The incarnation is gone: gives up what belonged to it. Answers how many messages that were only
-    /// told are lost.
-    fn ended(&mut self) -> u64;
+    /// told are lost, and the name of the one that it may have been working on.
+    fn ended(&mut self) -> (u64, Option<&'static str>);
     /// Says how the spawn went, once.
     fn spawned(&mut self, result: Result<(), SpawnError>);
     /// The actor will not come back. Answers how many messages are lost, as `ended`.
@@ -58,11 +59,12 @@ pub(crate) trait AnySlot {
 }
 
 /// What is known of an incarnation's health.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
     /// Look again at this time.
     Until(Instant),
-    Stuck,
+    /// It must be killed, for this reason.
+    Bad(ExitReason),
 }
 
 enum Running<A: Actor> {
@@ -74,12 +76,7 @@ enum Running<A: Actor> {
 
 /// An actor as its supervisor sees it.
 pub(super) struct Slot<A: Actor> {
-    id: ActorId,
-    name: Arc<str>,
-    spec: Spec<A>,
-    arbiter: Arbiter,
-    route: Route<A>,
-    status: Arc<Status>,
+    seed: Seed<A>,
     running: Running<A>,
     resolver: Option<SpawnResolver<A>>,
     starts: u32,
@@ -175,46 +172,17 @@ impl<A: Actor> Seed<A> {
 
     /// Makes the slot of one whose start nobody waits for.
     pub(crate) fn plant_alone(self) -> Box<dyn AnySlot> {
-        let Self {
-            id,
-            name,
-            spec,
-            arbiter,
-            route,
-            status,
-        } = self;
-        let (running, resolver) = (Running::Down, None);
-        Box::new(Slot {
-            id,
-            name,
-            spec,
-            arbiter,
-            route,
-            status,
-            running,
-            resolver,
-            starts: 0,
-        })
+        self.into_slot(None)
     }
 
     pub(super) fn plant(self, resolver: SpawnResolver<A>) -> Box<dyn AnySlot> {
-        let Self {
-            id,
-            name,
-            spec,
-            arbiter,
-            route,
-            status,
-        } = self;
-        let (running, resolver) = (Running::Down, Some(resolver));
+        self.into_slot(Some(resolver))
+    }
+
+    fn into_slot(self, resolver: Option<SpawnResolver<A>>) -> Box<dyn AnySlot> {
         Box::new(Slot {
-            id,
-            name,
-            spec,
-            arbiter,
-            route,
-            status,
-            running,
+            seed: self,
+            running: Running::Down,
             resolver,
             starts: 0,
         })
@@ -222,29 +190,22 @@ impl<A: Actor> Seed<A> {
 }
 
 impl<A: Actor> Slot<A> {
-    fn proxy(&self) -> Proxy<A> {
-        Proxy::new(self.route.clone())
-    }
-
     fn core(&self, mailbox: &Arc<Mailbox<A>>) -> Core<A> {
-        Core {
-            mailbox: Arc::clone(mailbox),
-            arbiter: Some(self.arbiter.clone()),
-            incarnation: self.incarnation(),
-            ended: None,
-            begun: 0,
-            pause_at: u64::MAX,
-            requests_max: self.spec.requests_max,
-            rest: None,
-        }
+        let arbiter = Some(self.seed.arbiter.clone());
+        Core::new(
+            mailbox,
+            arbiter,
+            self.incarnation(),
+            self.seed.spec.requests_max,
+        )
     }
 
     fn start_local(&mut self, mailbox: &Arc<Mailbox<A>>) -> Told {
-        match Cell::start(self.spec.params.clone(), self.core(mailbox)) {
+        match Cell::start(self.seed.spec.params.clone(), self.core(mailbox)) {
             Ok(cell) => {
                 self.running = Running::Local(Box::new(cell));
                 // What came while it was down waits for it.
-                self.arbiter.shared.home.push(self.id);
+                self.seed.arbiter.shared.home.push(self.seed.id);
                 Told::Started
             }
             Err(reason) => Told::Failed(reason),
@@ -253,10 +214,10 @@ impl<A: Actor> Slot<A> {
 
     fn start_thread(&mut self, mailbox: &Arc<Mailbox<A>>) -> Option<Told> {
         let core = self.core(mailbox);
-        let (arbiter, params) = (self.arbiter.clone(), self.spec.params.clone());
-        let (id, incarnation) = (self.id, self.incarnation());
+        let (arbiter, params) = (self.seed.arbiter.clone(), self.seed.spec.params.clone());
+        let (id, incarnation) = (self.seed.id, self.incarnation());
         let thread = thread::Builder::new()
-            .name(self.name.to_string())
+            .name(self.seed.name.to_string())
             .spawn(move || {
                 set_arbiter(Some(arbiter.clone()));
                 let tell = |told| {
@@ -296,11 +257,11 @@ fn live<A: Actor>(mut cell: Cell<A>) -> ExitReason {
 
 impl<A: Actor> AnySlot for Slot<A> {
     fn id(&self) -> ActorId {
-        self.id
+        self.seed.id
     }
 
     fn policy(&self) -> ChildPolicy {
-        self.spec.policy
+        self.seed.spec.policy
     }
 
     fn incarnation(&self) -> u32 {
@@ -309,17 +270,17 @@ impl<A: Actor> AnySlot for Slot<A> {
 
     fn start(&mut self, ctx: &mut LoopContext<'_, Tree>) -> Option<Told> {
         self.starts += 1;
-        self.status.set_incarnation(self.incarnation());
-        self.status.set_state(State::Starting);
-        match self.route.clone() {
-            Route::Here(mailbox) if self.spec.placement == Placement::Local => {
+        self.seed.status.set_incarnation(self.incarnation());
+        self.seed.status.set_state(State::Starting);
+        match self.seed.route.clone() {
+            Route::Here(mailbox) if self.seed.spec.placement == Placement::Local => {
                 Some(self.start_local(&mailbox))
             }
             Route::Here(mailbox) => self.start_thread(&mailbox),
             // Slots are made for actors of this arbiter.
             Route::Remote(_) => None,
             Route::Process(link) => {
-                match Process::start::<A>(ctx, &link, &self.spec, self.incarnation()) {
+                match Process::start::<A>(ctx, &link, &self.seed.spec, self.incarnation()) {
                     Ok(process) => {
                         self.running = Running::Process(Box::new(process));
                         None
@@ -331,8 +292,8 @@ impl<A: Actor> AnySlot for Slot<A> {
     }
 
     fn stop(&mut self, reason: ExitReason) -> Option<ExitReason> {
-        self.status.set_state(State::Stopping);
-        match (&mut self.running, &self.route) {
+        self.seed.status.set_state(State::Stopping);
+        match (&mut self.running, &self.seed.route) {
             (Running::Local(_), _) => {
                 let Running::Local(cell) = std::mem::replace(&mut self.running, Running::Down)
                 else {
@@ -356,7 +317,7 @@ impl<A: Actor> AnySlot for Slot<A> {
     }
 
     fn kill(&mut self, reason: ExitReason) -> Option<ExitReason> {
-        self.status.set_state(State::Terminated);
+        self.seed.status.set_state(State::Terminated);
         match &mut self.running {
             Running::Process(process) => {
                 process.kill(reason);
@@ -365,7 +326,7 @@ impl<A: Actor> AnySlot for Slot<A> {
             Running::Local(_) | Running::Thread(_) | Running::Down => {
                 // A thread goes on until its handler returns; the number tells it that it is over.
                 self.starts += 1;
-                self.status.set_incarnation(self.incarnation());
+                self.seed.status.set_incarnation(self.incarnation());
                 if let Running::Local(cell) = std::mem::replace(&mut self.running, Running::Down) {
                     cell.abandon();
                 }
@@ -394,18 +355,19 @@ impl<A: Actor> AnySlot for Slot<A> {
     }
 
     fn started(&mut self) {
-        self.status.set_state(State::Running);
-        if let (Running::Process(process), Route::Process(link)) = (&mut self.running, &self.route)
+        self.seed.status.set_state(State::Running);
+        if let (Running::Process(process), Route::Process(link)) =
+            (&mut self.running, &self.seed.route)
         {
             process.ready(link);
         }
     }
 
-    fn ended(&mut self) -> u64 {
-        let mut lost = 0;
+    fn ended(&mut self) -> (u64, Option<&'static str>) {
+        let mut lost = Lost::default();
         match (
             std::mem::replace(&mut self.running, Running::Down),
-            &self.route,
+            &self.seed.route,
         ) {
             // It has said its last word and ends at once.
             (Running::Thread(thread), _) => drop(thread.join()),
@@ -414,34 +376,38 @@ impl<A: Actor> AnySlot for Slot<A> {
             }
             _ => {}
         }
-        if !self.status.state().is_stopped() {
-            self.status.set_state(State::Closed);
+        if !self.seed.status.state().is_stopped() {
+            self.seed.status.set_state(State::Closed);
         }
-        self.status.add_lost(lost);
-        lost
+        self.seed.status.add_lost(lost.told);
+        let named = |id| Some(Commands::<A>::of_actor().find(id)?.name);
+        (lost.told, lost.at_hand.and_then(named))
     }
 
     fn spawned(&mut self, result: Result<(), SpawnError>) {
         if let Some(resolver) = self.resolver.take() {
-            let proxy = self.proxy();
+            let proxy = self.seed.proxy();
             resolver.resolve(result.map(|()| proxy));
         }
     }
 
     fn close(&mut self) -> u64 {
-        let lost = match &self.route {
+        let lost = match &self.seed.route {
             Route::Here(mailbox) => mailbox.close(),
             Route::Process(link) => link.close(),
             Route::Remote(_) => 0,
         };
-        self.status.add_lost(lost);
-        self.arbiter.shared.forget(&self.name, self.id);
+        self.seed.status.add_lost(lost);
+        self.seed
+            .arbiter
+            .shared
+            .forget(&self.seed.name, self.seed.id);
         lost
     }
 
     fn health(&self, now: Instant) -> Option<Health> {
         match &self.running {
-            Running::Process(process) => process.health(self.spec.timeout?, now),
+            Running::Process(process) => process.health(self.seed.spec.timeout?, now),
             _ => None,
         }
     }
@@ -453,17 +419,17 @@ impl<A: Actor> AnySlot for Slot<A> {
             Running::Local(_) | Running::Thread(_) => std::process::id(),
         };
         Info {
-            id: self.id,
-            name: self.name.to_string(),
+            id: self.seed.id,
+            name: self.seed.name.to_string(),
             kind: A::NAME.to_owned(),
-            state: self.status.state(),
-            placement: self.spec.placement,
+            state: self.seed.status.state(),
+            placement: self.seed.spec.placement,
             pid,
             incarnation: self.incarnation(),
-            uptime_ms: self.status.uptime_ms(),
-            handled: self.status.handled(),
-            waiting: self.proxy().waiting() as u64 + self.status.waiting_there(),
-            busy_us: self.status.busy_us(),
+            uptime_ms: self.seed.status.uptime_ms(),
+            handled: self.seed.status.handled(),
+            waiting: self.seed.proxy().waiting() as u64 + self.seed.status.waiting_there(),
+            busy_us: self.seed.status.busy_us(),
             extra: Default::default(),
         }
     }

@@ -318,9 +318,17 @@ impl Tree {
             }
             Told::Failed(reason) | Told::Ended(reason) => {
                 let was_up = std::mem::take(&mut entry.is_up);
-                let lost = entry.slot.ended();
+                let (lost, at_hand) = entry.slot.ended();
                 entry.last = Some(reason.clone());
-                Self::tell_of_end(ctx, id, incarnation, &reason, lost);
+                let at_hand = at_hand.filter(|_| !reason.is_clean()).map(str::to_owned);
+                let down = Down {
+                    id,
+                    incarnation,
+                    reason: reason.clone(),
+                    lost,
+                    at_hand,
+                };
+                Self::tell_of_end(ctx, &down);
                 match owner {
                     Owner::Child(node, key) => {
                         Self::feed(ctx, node, Event::Exited(key, reason));
@@ -360,6 +368,7 @@ impl Tree {
                 incarnation,
                 reason,
                 lost,
+                at_hand: None,
             }));
         }
         let error = entry
@@ -429,9 +438,9 @@ impl Tree {
         }
         match entry.slot.health(now) {
             Some(Health::Until(at)) => Next::At(at),
-            Some(Health::Stuck) => {
+            Some(Health::Bad(reason)) => {
                 // Its exit is reported as that of any process.
-                entry.slot.kill(ExitReason::Stuck);
+                entry.slot.kill(reason);
                 Next::Done
             }
             None => Next::Done,

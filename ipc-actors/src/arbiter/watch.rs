@@ -19,6 +19,9 @@ pub struct Down {
     /// and were not seen to be handled. After a crash some of them may have been handled since the
     /// last answer; asks are not counted, as each is told its own end.
     pub lost: u64,
+    /// The message that it may have been working on when its process died: the first of those it had
+    /// been asked and had not answered.
+    pub at_hand: Option<String>,
 }
 
 pub(super) type DownResolver = Resolver<Down, SpawnError>;
@@ -73,6 +76,7 @@ impl Tree {
                     incarnation: 0,
                     reason,
                     lost: 0,
+                    at_hand: None,
                 }));
             }
         }
@@ -107,14 +111,8 @@ impl Tree {
     }
 
     /// Tells those who watch an incarnation, and ends those linked to it.
-    pub(super) fn tell_of_end(
-        ctx: &mut Context<'_, Self>,
-        id: ActorId,
-        incarnation: u32,
-        reason: &ExitReason,
-        lost: u64,
-    ) {
-        let Some(entry) = ctx.state.actors.get_mut(&id) else {
+    pub(super) fn tell_of_end(ctx: &mut Context<'_, Self>, down: &Down) {
+        let Some(entry) = ctx.state.actors.get_mut(&down.id) else {
             return;
         };
         let Entry {
@@ -122,19 +120,14 @@ impl Tree {
         } = entry;
         let (watchers, links) = (std::mem::take(watchers), std::mem::take(links));
         for watcher in watchers {
-            watcher.resolve(Ok(Down {
-                id,
-                incarnation,
-                reason: reason.clone(),
-                lost,
-            }));
+            watcher.resolve(Ok(down.clone()));
         }
         for linked in links {
             if let Some(entry) = ctx.state.actors.get_mut(&linked) {
-                entry.links.retain(|&link| link != id);
+                entry.links.retain(|&link| link != down.id);
             }
-            if *reason != ExitReason::Normal {
-                Self::end_linked(ctx, linked, reason.clone());
+            if down.reason != ExitReason::Normal {
+                Self::end_linked(ctx, linked, down.reason.clone());
             }
         }
     }

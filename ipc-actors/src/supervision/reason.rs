@@ -28,8 +28,11 @@ pub enum ExitReason {
     StartTimeout,
     /// It was ended by its supervisor because it did not stop within its shutdown time-out.
     Killed,
-    /// It was ended because it showed no sign of life or of progress within its time-out.
+    /// It was ended because it was alive and made no progress with one message within its time-out.
     Stuck,
+    /// It was ended because it gave no sign of life within its time-out: stopped by a signal, say, or
+    /// without a processor.
+    Silent,
     /// Its process exited with this status without saying goodbye.
     Exited(i32),
     /// Its process was ended by a signal.
@@ -67,6 +70,7 @@ impl fmt::Display for ExitReason {
             Self::StartTimeout => f.write_str("did not start in time"),
             Self::Killed => f.write_str("killed after its shutdown time-out"),
             Self::Stuck => f.write_str("killed because it was stuck"),
+            Self::Silent => f.write_str("killed because it gave no sign of life"),
             Self::Exited(status) => write!(f, "process exited with status {status}"),
             Self::Signalled { signal, core } => {
                 write!(f, "process ended by signal {signal}")?;

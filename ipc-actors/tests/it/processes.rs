@@ -5,12 +5,14 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use ipc_actors::{
-    Arbiter, ArbiterLoop, ArbiterOptions, ArbiterThread, AskError, ExitReason, Proxy, Shutdown,
-    SpawnError, Spec, State,
+    Arbiter, ArbiterLoop, ArbiterOptions, ArbiterThread, AskError, ExitReason, Placement, Proxy,
+    Shutdown, SpawnError, Spec, State,
 };
 
 use crate::actors::{Add, Counter, Harm, Pid, Read, Start};
-use crate::support::{LIMIT, eventually, is_alive, set_up, signal, spawn, with_arbiter, within};
+use crate::support::{
+    LIMIT, eventually, is_alive, set_up, signal, spawn, with_arbiter, within, works,
+};
 
 fn counter() -> Spec<Counter> {
     Spec::new(Start::default()).process()
@@ -139,27 +141,95 @@ fn a_start_that_hangs_is_killed_at_its_deadline() {
 fn a_stuck_actor_is_found_killed_and_replaced() {
     with_arbiter(|arbiter| {
         let timeout = Duration::from_millis(400);
-        // The time-out counts from the last sign of life, which is from before the question, and is
-        // dated by the turn of the loop that saw it.
+        // The work is dated by the look that saw it, and found by the turn of the loop that heard of it.
         let early = Duration::from_millis(20);
-        for cpu_bound in [false, true] {
-            let spec = counter().timeout(timeout);
-            let counter = spawn(arbiter, if cpu_bound { spec.cpu_bound() } else { spec });
-            // The sign of life after the first must count, too.
-            assert_eq!(counter.ask(Harm::Busy(300)).wait(), Ok(()));
-            let begun = Instant::now();
-            assert_eq!(counter.ask(Harm::Loop).wait(), Err(AskError::Started));
-            let found = begun.elapsed();
-            assert!(
-                found + early >= timeout && found < timeout * 10,
-                "{found:?}, {cpu_bound}"
-            );
-            assert_eq!(counter.ask_timeout(Add(1), LIMIT), Ok(1));
+        let counter = spawn(arbiter, counter().timeout(timeout));
+        // The sign of life after the first must count, too.
+        assert_eq!(counter.ask(Harm::Busy(300)).wait(), Ok(()));
+        let watch = arbiter.watch(counter.id());
+        let begun = Instant::now();
+        assert_eq!(counter.ask(Harm::Loop).wait(), Err(AskError::Started));
+        let found = begun.elapsed();
+        assert!(
+            found + early >= timeout && found < timeout * 10,
+            "{found:?}"
+        );
+        let down = watch.wait_timeout(LIMIT).unwrap().unwrap();
+        assert_eq!(down.reason, ExitReason::Stuck);
+        assert_eq!(down.at_hand.as_deref(), Some("harm"));
+        assert_eq!(counter.ask_timeout(Add(1), LIMIT), Ok(1));
+    });
+}
 
+#[test]
+fn a_stopped_process_is_found_killed_and_replaced() {
+    with_arbiter(|arbiter| {
+        for cpu_bound in [false, true] {
+            let spec = counter().timeout(Duration::from_millis(400));
+            let counter = spawn(arbiter, if cpu_bound { spec.cpu_bound() } else { spec });
+            let watch = arbiter.watch(counter.id());
             signal(pid(&counter), "STOP");
-            // The signal takes a moment.
-            eventually(|| counter.ask_timeout(Add(1), LIMIT) == Err(AskError::Started));
+            let down = watch.wait_timeout(LIMIT).unwrap().unwrap();
+            assert_eq!(down.reason, ExitReason::Silent, "{cpu_bound}");
             assert_eq!(counter.ask_timeout(Add(1), LIMIT), Ok(1));
+        }
+    });
+}
+
+#[test]
+fn a_long_job_of_a_cpu_bound_actor_and_many_short_ones_of_any_are_progress() {
+    with_arbiter(|arbiter| {
+        let timeout = Duration::from_millis(300);
+        let computes = spawn(arbiter, counter().timeout(timeout).cpu_bound());
+        let works = spawn(arbiter, counter().timeout(timeout));
+        let job = computes.ask(Harm::Busy(1200));
+        let short: Vec<_> = (0..12).map(|_| works.ask(Harm::Busy(100))).collect();
+        assert_eq!(job.wait_timeout(LIMIT).unwrap(), Ok(()));
+        for ask in short {
+            assert_eq!(ask.wait_timeout(LIMIT).unwrap(), Ok(()));
+        }
+        assert_eq!((computes.incarnation(), works.incarnation()), (0, 0));
+    });
+}
+
+#[test]
+fn orders_are_behind_neither_work_nor_a_full_mailbox() {
+    with_arbiter(|arbiter| {
+        let counter = spawn(arbiter, counter().capacity(16));
+        let work = counter.ask(Harm::Busy(60_000));
+        while counter.try_send(Add(1)).is_ok() || counter.waiting() < 16 {}
+        // Asked again and again, so that some come just before others are done.
+        for number in 0..100 {
+            assert_eq!(counter.ping().wait_timeout(LIMIT).unwrap(), Ok(()));
+            assert_eq!(
+                counter.echo(number).wait_timeout(LIMIT).unwrap(),
+                Ok(number)
+            );
+            assert!(counter.info().wait_timeout(LIMIT).unwrap().is_ok());
+        }
+        assert!(!work.is_ready());
+        arbiter.kill_actor(counter.id());
+        assert_eq!(work.wait_timeout(LIMIT).unwrap(), Err(AskError::Started));
+    });
+}
+
+#[test]
+fn a_question_to_one_that_begins_to_work_does_not_wait_for_it() {
+    with_arbiter(|arbiter| {
+        for placement in [Placement::Thread, Placement::Process] {
+            let counter = spawn(arbiter, counter().placement(placement));
+            for _ in 0..200 {
+                let work = counter.ask(Harm::Busy(20));
+                let begun = Instant::now();
+                let info = counter.info().wait_timeout(LIMIT).unwrap();
+                assert!(info.is_ok(), "{placement}");
+                let took = begun.elapsed();
+                if took > Duration::from_millis(15) {
+                    // A machine that is busy otherwise may be slow, too.
+                    assert!(!work.is_ready(), "{placement}: {took:?}");
+                }
+                assert_eq!(work.wait_timeout(LIMIT).unwrap(), Ok(()));
+            }
         }
     });
 }
@@ -169,11 +239,7 @@ fn a_cpu_bound_actor_answers_for_itself_while_it_works() {
     with_arbiter(|arbiter| {
         let counter = spawn(arbiter, counter().cpu_bound());
         let work = counter.ask(Harm::Busy(3000));
-        // A question that comes just before the work begins waits for it; the next one does not.
-        eventually(|| {
-            let info = counter.info().wait_timeout(Duration::from_millis(100));
-            info.is_ok_and(|info| info.unwrap().busy_us.is_some())
-        });
+        eventually(|| works(&counter));
         assert_eq!(counter.ping().wait(), Ok(()));
         assert_eq!(counter.echo(5).wait(), Ok(5));
         assert!(!work.is_ready());
@@ -188,13 +254,7 @@ fn one_that_does_not_stop_is_killed() {
         let counter = spawn(arbiter, spec);
         let pid = pid(&counter);
         let _loops = counter.ask(Harm::Loop);
-        // Until it has begun.
-        eventually(|| {
-            counter
-                .ping()
-                .wait_timeout(Duration::from_millis(50))
-                .is_err()
-        });
+        eventually(|| works(&counter));
         let gone = arbiter
             .stop_actor(counter.id())
             .wait_timeout(LIMIT)

@@ -12,7 +12,7 @@ use ipc_core::Address;
 use ipc_marshal::AuthKey;
 
 use crate::actors::{Add, Counter, Harm, Pid, Read as ReadCount, Start};
-use crate::support::{LIMIT, PLACEMENTS, eventually, signal, spawn, with_arbiter};
+use crate::support::{LIMIT, PLACEMENTS, eventually, signal, spawn, with_arbiter, works};
 
 fn loopback() -> Address {
     "tcp:127.0.0.1:0".parse().expect("an address")
@@ -160,7 +160,7 @@ fn its_death_ends_what_a_remote_caller_waits_for() {
         let remote = RemoteArbiter::connect(listener.address(), None).expect("a connection");
         let there: Proxy<Counter> = remote.get_actor("mortal").expect("the actor");
         let busy = there.ask(Harm::Busy(60_000));
-        eventually(|| here.ping().wait_timeout(Duration::from_millis(20)).is_err());
+        eventually(|| works(&here));
         signal(pid, "KILL");
         assert_eq!(busy.wait_timeout(LIMIT).unwrap(), Err(AskError::Started));
         assert_eq!(

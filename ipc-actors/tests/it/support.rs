@@ -97,3 +97,9 @@ pub(crate) fn eventually(mut so: impl FnMut() -> bool) {
 
 pub(crate) const PLACEMENTS: [Placement; 3] =
     [Placement::Local, Placement::Thread, Placement::Process];
+
+/// Whether an actor has a message at hand.
+pub(crate) fn works<A: Actor>(actor: &Proxy<A>) -> bool {
+    let info = actor.info().wait_timeout(LIMIT).expect("an answer");
+    info.is_ok_and(|info| info.busy_us.is_some())
+}

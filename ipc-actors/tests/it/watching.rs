@@ -1,6 +1,6 @@
 //! Watches, links and groups, in every placement.
 
-use ipc_actors::{Down, ExitReason, Proxy, Restart, Spec};
+use ipc_actors::{Down, ExitReason, Placement, Proxy, Restart, Spec};
 
 use crate::actors::{Add, Counter, Harm, Start};
 use crate::support::{LIMIT, PLACEMENTS, eventually, spawn, with_arbiter};
@@ -18,11 +18,14 @@ fn a_watch_tells_of_the_end_of_an_incarnation_once() {
             let (first, second) = (arbiter.watch(id), arbiter.watch(id));
             let _ = counter.ask(Harm::Panic).wait();
             let reason = ExitReason::Panicked("told to panic".to_owned());
+            // Threads say why they end; of a process it is known what it had not answered.
+            let at_hand = (placement == Placement::Process).then(|| "harm".to_owned());
             let down = Down {
                 id,
                 incarnation: 0,
                 reason,
                 lost: 0,
+                at_hand,
             };
             for watch in [first, second] {
                 let told = watch.wait_timeout(LIMIT).expect("in time");
