@@ -2,9 +2,10 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ipc_dispatch::Key;
+use ipc_dispatch::{Context, Key};
 use ipc_marshal::Receiver;
 
+use crate::arbiter::Tree;
 use crate::wire::FromActor;
 
 /// The receiving end.
@@ -30,7 +31,12 @@ struct State {
     wanted: bool,
     /// How many questions in a row came alone while the loop read.
     alone: u32,
+    /// What the loop does when the thread that reads has put the end down.
+    after: Option<After>,
 }
+
+/// Something for the loop to do.
+pub(crate) type After = Box<dyn FnOnce(&mut Context<'_, Tree>) + Send>;
 
 enum Place {
     /// There is no incarnation.
@@ -43,9 +49,10 @@ enum Place {
 }
 
 /// What is to be done about a question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Duty {
     Nothing,
+    /// The loop waits for the end to be put down, to do this.
+    Tell(After),
     /// The loop must be asked to fetch the end.
     Fetch,
     /// The loop may be asked to put it down.
@@ -57,7 +64,7 @@ pub(crate) enum Remains {
     Nothing,
     Here(End),
     Loop(Key<Receiver<FromActor>>),
-    /// A thread still reads; it sees the end, too, and puts it down.
+    /// A thread still reads.
     Lent,
 }
 
@@ -67,6 +74,7 @@ impl Answers {
             place: Place::Nowhere,
             wanted: false,
             alone: 0,
+            after: None,
         };
         Self {
             state: Mutex::new(state),
@@ -125,8 +133,12 @@ impl Answers {
     /// Takes it back. `others` if questions of others wait. Answers whether the loop must fetch it.
     pub(crate) fn put_back(&self, receiver: End, others: bool) -> Duty {
         let mut state = self.lock();
-        // The loop waits for it before it lets the next incarnation begin.
+        // Nobody else can have put one here: the loop waits for this one before it lets the next
+        // incarnation begin.
         state.place = Place::Here(receiver);
+        if let Some(after) = state.after.take() {
+            return Duty::Tell(after);
+        }
         if state.wanted || others {
             state.wanted = true;
             return Duty::Fetch;
@@ -162,8 +174,8 @@ impl Answers {
         }
     }
 
-    /// The incarnation is gone.
-    pub(crate) fn disconnect(&self) -> Remains {
+    /// The incarnation is gone. If a thread reads, `after` is done when it no longer does.
+    pub(crate) fn disconnect(&self, after: After) -> Remains {
         let mut state = self.lock();
         match std::mem::replace(&mut state.place, Place::Nowhere) {
             Place::Nowhere => Remains::Nothing,
@@ -171,6 +183,7 @@ impl Answers {
             Place::Loop(key) => Remains::Loop(key),
             Place::Lent => {
                 state.place = Place::Lent;
+                state.after = Some(after);
                 Remains::Lent
             }
         }

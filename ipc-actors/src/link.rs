@@ -261,12 +261,13 @@ impl Link {
 
     /// Does what the answers need to be read.
     fn see_to(self: &Arc<Self>, duty: Duty) {
-        if duty == Duty::Nothing {
+        if let Duty::Nothing = duty {
             return;
         }
         let link = Arc::clone(self);
         drop(self.poster.post(move |ctx| match duty {
             Duty::Nothing => {}
+            Duty::Tell(after) => after(ctx),
             Duty::Fetch => Tree::fetch_answers(ctx, &link),
             Duty::PutDown => Tree::put_answers_down(ctx, &link),
         }));
@@ -562,6 +563,10 @@ impl Link {
     }
 }
 
+/// For how long a thread reads for its answer: beyond that a wake by the loop costs little in
+/// comparison.
+const READING_MAX: Duration = Duration::from_micros(200);
+
 /// The answers' end while a thread that waits reads from it.
 struct Reading {
     link: Arc<Link>,
@@ -588,15 +593,20 @@ impl Help for Link {
         let Some(receiver) = &mut reading.receiver else {
             return;
         };
+        // An answer that takes longer is left to the loop, which hears of the process's end at once.
+        let soon = Deadline::after(READING_MAX);
+        let until = match (deadline, soon) {
+            (Deadline::At(at), Deadline::At(soon)) => Deadline::At(at.min(soon)),
+            (Deadline::Now, _) => Deadline::Now,
+            _ => soon,
+        };
         while !is_done() {
-            let report = match deadline {
-                Deadline::Now => receiver.recv_timeout(Duration::ZERO),
+            let report = match until {
                 Deadline::At(at) => receiver.recv_deadline(at),
-                Deadline::Never => receiver.recv(),
+                Deadline::Now | Deadline::Never => receiver.recv_timeout(Duration::ZERO),
             };
             match report {
                 Ok(FromActor(report)) => reading.link.answered(report),
-                // Time is up, or the process is gone, of which the loop tells.
                 Err(_) => break,
             }
         }

@@ -42,8 +42,8 @@ struct Ends {
     orders: Sender<ToActor>,
 }
 
-/// When to look again for the end of a process whose last answers somebody still reads.
-const READ_AGAIN: Duration = Duration::from_millis(1);
+/// When to try again to read from a process whose channel cannot be watched.
+const READ_AGAIN: Duration = Duration::from_millis(10);
 
 /// Which incarnation of which actor a report is from.
 #[derive(Clone)]
@@ -175,12 +175,9 @@ impl Process {
         key: Key<Receiver<FromActor>>,
         exit: Exit,
     ) {
-        let answers = match Self::remains(ctx, origin) {
-            Remains::Lent => {
-                let origin = origin.clone();
-                ctx.alarm(READ_AGAIN, move |ctx| Self::exited(ctx, &origin, key, exit));
-                return;
-            }
+        let answers = match Self::remains(ctx, origin, key, exit) {
+            // It is told again then.
+            Remains::Lent => return,
             Remains::Loop(key) => ctx.remove(key).map(Box::new),
             Remains::Here(receiver) => Some(receiver),
             Remains::Nothing => None,
@@ -213,11 +210,21 @@ impl Process {
     }
 
     /// The answers that nobody has read, of one that is gone.
-    fn remains(ctx: &mut Context<'_, Tree>, origin: &Origin) -> Remains {
+    fn remains(
+        ctx: &mut Context<'_, Tree>,
+        origin: &Origin,
+        key: Key<Receiver<FromActor>>,
+        exit: Exit,
+    ) -> Remains {
         match Tree::process(ctx, origin.id, origin.incarnation) {
             // It never came to being asked anything.
             Some(process) if process.ends.is_some() => Remains::Nothing,
-            Some(_) => origin.link.answers.disconnect(),
+            Some(_) => {
+                let again = origin.clone();
+                origin.link.answers.disconnect(Box::new(move |ctx| {
+                    Self::exited(ctx, &again, key, exit);
+                }))
+            }
             // It was given up: what the link has is its successor's.
             None => Remains::Nothing,
         }
