@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use ipc_core::Deadline;
@@ -246,9 +246,6 @@ struct Lanes<A: Actor> {
 /// Where messages wait for an actor: in the order in which they came, at most `capacity` of them.
 pub(crate) struct Mailbox<A: Actor> {
     lanes: Mutex<Lanes<A>>,
-    /// Set when `idle` is cleared, so that an owner that looks before it sleeps need not take the
-    /// lock from the senders.
-    mail: AtomicBool,
     work: Condvar,
     room: Condvar,
     capacity: usize,
@@ -280,7 +277,6 @@ impl<A: Actor> Mailbox<A> {
         let (work, room) = (Condvar::new(), Condvar::new());
         Self {
             lanes: Mutex::new(lanes),
-            mail: AtomicBool::new(false),
             work,
             room,
             capacity,
@@ -355,13 +351,13 @@ impl<A: Actor> Mailbox<A> {
 
     /// Whether something has come since the owner saw the lanes empty.
     pub(crate) fn has_mail(&self) -> bool {
-        self.mail.load(Ordering::Relaxed)
+        self.status.has_mail()
     }
 
     fn wake_owner(&self, mut lanes: MutexGuard<'_, Lanes<A>>) {
-        if std::mem::take(&mut lanes.idle) {
-            // Relaxed: a hint; the lanes are read under the lock.
-            self.mail.store(true, Ordering::Relaxed);
+        if lanes.idle {
+            lanes.idle = false;
+            self.status.set_mail(true);
             let asleep = std::mem::take(&mut lanes.asleep);
             drop(lanes);
             match &self.wake {
@@ -402,7 +398,7 @@ impl<A: Actor> Mailbox<A> {
         self.status.set_control(false);
         lanes.idle = runs.is_empty() && control.is_empty();
         if lanes.idle {
-            self.mail.store(false, Ordering::Relaxed);
+            self.status.set_mail(false);
         }
         let crowd = std::mem::take(&mut lanes.crowd);
         drop(lanes);
@@ -420,9 +416,8 @@ impl<A: Actor> Mailbox<A> {
 
     /// Sleeps until something is in one of the lanes, but not beyond `deadline`.
     pub(crate) fn sleep(&self, deadline: Deadline) {
-        if crate::spin::until(1000, || {
-            self.lanes.try_lock().is_ok_and(|lanes| !lanes.idle)
-        }) {
+        // Without the lock, which the senders want meanwhile.
+        if crate::spin::until(1000, || self.has_mail()) {
             return;
         }
         let mut lanes = self.lock();
@@ -451,6 +446,7 @@ impl<A: Actor> Mailbox<A> {
         lanes.len += len;
         // The next incarnation looks by itself.
         lanes.idle = false;
+        self.status.set_mail(true);
         let control = std::mem::take(&mut lanes.control);
         self.status.set_control(false);
         drop(lanes);

@@ -14,6 +14,9 @@ pub(crate) struct Status {
     incarnation: AtomicU32,
     /// Something is in the control lane: look at it before the next message.
     control: AtomicBool,
+    /// Something has come since the owner of the mailbox saw it empty, so that an owner that looks
+    /// before it sleeps takes neither the lock nor its cache line from the senders.
+    mail: AtomicBool,
     /// Messages handled by this and earlier incarnations.
     handled: AtomicU64,
     /// Messages that were told and never begun, as far as that is known.
@@ -35,6 +38,7 @@ impl Status {
             state: AtomicU8::new(State::Initial as u8),
             incarnation: AtomicU32::new(0),
             control: AtomicBool::new(false),
+            mail: AtomicBool::new(false),
             handled: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             busy_since: AtomicU64::new(0),
@@ -71,6 +75,14 @@ impl Status {
 
     pub(crate) fn set_control(&self, waiting: bool) {
         self.control.store(waiting, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_mail(&self) -> bool {
+        self.mail.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_mail(&self, waiting: bool) {
+        self.mail.store(waiting, Ordering::Relaxed);
     }
 
     pub(crate) fn add_handled(&self, count: u64) {

@@ -218,7 +218,7 @@ fn a_question_to_one_that_begins_to_work_does_not_wait_for_it() {
     with_arbiter(|arbiter| {
         for placement in [Placement::Thread, Placement::Process] {
             let counter = spawn(arbiter, counter().placement(placement));
-            for _ in 0..200 {
+            for _ in 0..50 {
                 let work = counter.ask(Harm::Busy(20));
                 let begun = Instant::now();
                 let info = counter.info().wait_timeout(LIMIT).unwrap();

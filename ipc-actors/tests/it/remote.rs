@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ipc_actors::{
     Arbiter, AskError, Listener, Placement, Proxy, Reference, RemoteArbiter, RemoteError,
