@@ -20,3 +20,4 @@ mod selector;
 mod servers;
 mod streams;
 mod support;
+mod torture;
