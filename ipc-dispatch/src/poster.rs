@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use async_task::Runnable;
 use crossbeam_queue::SegQueue;
+use nix::unistd::getpid;
 
 use crate::Context;
 use crate::driver::Waker;
@@ -24,6 +25,8 @@ pub(crate) struct Shared<S> {
     pub(crate) closed: AtomicBool,
     /// The signals that have come and were not handled yet, one bit each.
     pub(crate) signals: AtomicU64,
+    /// The process that the loop runs in. A child that was forked is another until it says so.
+    pub(crate) owner: AtomicI32,
     pub(crate) waker: Waker,
     posts_max: usize,
 }
@@ -37,6 +40,7 @@ impl<S> Shared<S> {
             stop: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             signals: AtomicU64::new(0),
+            owner: AtomicI32::new(getpid().as_raw()),
             waker,
             posts_max,
         }

@@ -42,6 +42,12 @@ impl<S> Signals<S> {
             children: Vec::new(),
         }
     }
+
+    /// Where the first handler stands that has this id or came later.
+    fn first_from(&self, id: u64) -> Option<usize> {
+        let index = self.handlers.partition_point(|known| known.id.0 < id);
+        (index < self.handlers.len()).then_some(index)
+    }
 }
 
 /// A child whose end a selector waits for.
@@ -92,10 +98,9 @@ impl<S: 'static> Registry<S> {
             .any(|(known, _)| *known == signal)
         {
             let shared = Arc::clone(&self.shared);
-            let pid = getpid();
             let action = sys::SignalAction::new(signal, move || {
                 // A forked child shares the descriptor that wakes its parent's loop.
-                if getpid() == pid {
+                if getpid().as_raw() == shared.owner.load(Ordering::Relaxed) {
                     // SeqCst: pairs with the loop's look before it sleeps.
                     shared.signals.fetch_or(1 << (signal - 1), Ordering::SeqCst);
                     shared.notify();
@@ -220,18 +225,16 @@ impl<S: 'static> Registry<S> {
         // SeqCst: pairs with the signal's action; taken before the handlers run, so that one that
         // comes meanwhile runs them again.
         let came = self.shared.signals.swap(0, Ordering::SeqCst);
+        // Ids ascend, and those that are added meanwhile wait for the next signal.
         let last = self.signals.next;
-        for number in 0..last {
-            let id = SignalId(number);
-            let Some(index) = self
-                .signals
-                .handlers
-                .iter()
-                .position(|known| known.id == id)
-            else {
-                continue;
-            };
+        let mut next = 0;
+        while let Some(index) = self.signals.first_from(next) {
             let registered = &mut self.signals.handlers[index];
+            let id = registered.id;
+            if id.0 >= last {
+                break;
+            }
+            next = id.0 + 1;
             if came & (1 << (registered.signal - 1)) == 0 {
                 continue;
             }

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
+use nix::unistd::getpid;
+
 use super::alarms::Alarm;
 use super::entry::AnyEntry;
 use super::slots::State;
@@ -247,7 +249,8 @@ impl<S: 'static> Selector<S> {
 
     /// Makes the selector this process's own in a child that was forked without exec: the child gets
     /// an epoll and a waker of its own, under the numbers of the parent's, with all sources
-    /// registered anew. Without this call the child must not touch the selector at all; what it
+    /// registered anew; signals to the child reach the child's handlers. What had been posted before the
+    /// fork is in both, and runs in both. Without this call the child must not touch the selector at all; what it
     /// should close then is listed by [`descriptors`](Registry::descriptors).
     ///
     /// # Errors
@@ -255,7 +258,9 @@ impl<S: 'static> Selector<S> {
     /// What the system says; [`Unsupported`](io::ErrorKind::Unsupported) other than on Linux.
     pub fn after_fork(&mut self) -> io::Result<()> {
         self.registry.driver.renew_waker()?;
-        self.registry.shared.signals.store(0, Ordering::SeqCst);
+        let shared = &self.registry.shared;
+        shared.signals.store(0, Ordering::SeqCst);
+        shared.owner.store(getpid().as_raw(), Ordering::SeqCst);
         self.registry.driver.lose();
         self.registry.reconcile();
         Ok(())

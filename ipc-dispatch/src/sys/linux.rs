@@ -82,8 +82,7 @@ impl Poller {
     /// Makes `as_fd` readable when the timer expires, too.
     pub(crate) fn embed(&mut self) -> io::Result<()> {
         if self.timer.is_none() {
-            let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
-            self.timer = Some(TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?);
+            self.timer = Some(new_timer()?);
             self.watch_timer()?;
         }
         Ok(())
@@ -193,11 +192,15 @@ impl Poller {
         self.watch_timer()
     }
 
-    /// Parts a forked child from its parent's waker.
+    /// Parts a forked child from its parent's waker and timer.
     pub(crate) fn renew_waker(&mut self) -> io::Result<()> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let fresh = EventFd::from_value_and_flags(0, flags)?;
-        replace(self.waker.0.as_fd(), fresh.as_fd())
+        replace(self.waker.0.as_fd(), fresh.as_fd())?;
+        if let Some(timer) = &self.timer {
+            replace(timer.as_fd(), new_timer()?.as_fd())?;
+        }
+        Ok(())
     }
 
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {
@@ -243,6 +246,11 @@ impl ChildWatch {
         let status = waitid(Id::PIDFd(self.0.as_fd()), flags)?;
         Ok(exit_status(status))
     }
+}
+
+fn new_timer() -> io::Result<TimerFd> {
+    let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+    Ok(TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?)
 }
 
 fn poll_fd(poll: &Poll) -> BorrowedFd<'_> {
