@@ -8,7 +8,7 @@ use ipc_dispatch::{
     Context, Event, Exit, PanicPolicy, Scripted, Selector, SelectorOptions, Simulation,
 };
 
-use crate::support::millis;
+use crate::support::{SOON, again, millis, role, within};
 
 type Log = Vec<String>;
 
@@ -142,4 +142,64 @@ fn a_periodic_task_survives_an_error_and_stops_itself() {
     assert_eq!(runs, 3);
     assert_eq!(simulation.now() - start, millis(30));
     assert_eq!(selector.metrics().errors, 1);
+}
+
+#[test]
+fn periodic_alarms_survive_the_panic_of_another_of_their_pass() {
+    // pyre loses every alarm that was already collected to be armed again.
+    let simulation = Simulation::new(0);
+    let mut selector: Selector<Vec<u32>> = simulation.selector();
+    for number in 0..5 {
+        selector.alarm(millis(1), move |ctx: &mut Context<'_, Vec<u32>>| {
+            ctx.state.push(number);
+            assert!(number != 2, "on purpose");
+            (ctx.state.len() < 20).then_some(millis(1))
+        });
+    }
+    let mut log = Vec::new();
+    let first = catch_unwind(AssertUnwindSafe(|| selector.run(&mut log).unwrap()));
+    assert!(first.is_err());
+    assert_eq!(selector.run(&mut log).unwrap(), Exit::Idle);
+    assert_eq!(log[..9], [0, 1, 2, 3, 4, 0, 1, 3, 4]);
+}
+
+#[test]
+fn a_periodic_task_that_is_cancelled_and_begun_again_rings_once_per_period() {
+    // pulsar leaves the old time-out queued: two chains from then on.
+    let simulation = Simulation::new(0);
+    let mut selector: Selector<u32> = simulation.selector();
+    let first = selector.every(millis(10), |ctx| *ctx.state += 1);
+    let mut runs = 0;
+    let exit = selector.run_timeout(&mut runs, millis(15)).unwrap();
+    assert_eq!((exit, runs), (Exit::Deadline, 1));
+    assert!(selector.cancel(first));
+    selector.every(millis(10), |ctx| *ctx.state += 1);
+    let exit = selector.run_timeout(&mut runs, millis(55)).unwrap();
+    assert_eq!((exit, runs), (Exit::Deadline, 6));
+}
+
+#[test]
+fn a_panic_aborts_the_process_where_that_is_asked_for() {
+    use std::os::unix::process::ExitStatusExt;
+
+    if role().is_some() {
+        let options = SelectorOptions::new().panics(PanicPolicy::Abort);
+        let mut selector = options.open::<()>().unwrap();
+        selector.defer(|_| panic!("on purpose"));
+        let _ = selector.run(&mut ());
+        std::process::exit(0);
+    }
+    within(SOON, || {
+        let mut child = again(
+            "panics::a_panic_aborts_the_process_where_that_is_asked_for",
+            "child",
+        );
+        // It says that it panics, which is nobody's concern.
+        child.stderr(std::process::Stdio::null());
+        let status = child.spawn().unwrap().wait().unwrap();
+        assert_eq!(
+            status.signal(),
+            Some(nix::sys::signal::Signal::SIGABRT as i32)
+        );
+    });
 }

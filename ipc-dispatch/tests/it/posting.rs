@@ -63,23 +63,59 @@ fn posts_of_eight_threads_run_once_each_and_in_order() {
         let count = count.and_then(|count| count.parse().ok()).unwrap_or(50_000);
         let (ran, metrics) = flood(count);
         assert_eq!(ran.total, 8 * count);
-        // A wake-up is followed by one turn; most posts found the loop awake.
-        assert!(metrics.sleeps < 8 * count / 4, "{} sleeps", metrics.sleeps);
+        // Each sleep is ended by one system call; nearly all posts found the loop awake.
+        assert!(metrics.sleeps < 8 * count / 20, "{} sleeps", metrics.sleeps);
+    });
+}
+
+/// Runs the loop, and answers how long after `stop` was asked for it ended.
+fn stopped(selector: &mut Selector<Option<Instant>>) -> Duration {
+    let mut asked = None;
+    assert_eq!(selector.run(&mut asked).unwrap(), Exit::Stopped);
+    asked.map_or(Duration::ZERO, |asked| asked.elapsed())
+}
+
+/// What is asked of each way to stop: the quickest of some, for the machine may be busy.
+const STOPPED_WITHIN: Duration = millis(5);
+
+#[test]
+fn a_stop_before_the_run_ends_it_at_once() {
+    within(SOON, || {
+        // pyre and calloop forget it.
+        let mut selector = Selector::new().unwrap();
+        selector.set_persistent(true);
+        let quickest = (0..20).map(|_| {
+            selector.poster().stop();
+            let began = Instant::now();
+            stopped(&mut selector);
+            began.elapsed()
+        });
+        assert!(quickest.min().unwrap() < STOPPED_WITHIN);
     });
 }
 
 #[test]
-fn stop_is_quick_and_kept() {
+fn a_stop_from_a_handler_ends_the_run_after_its_turn() {
     within(SOON, || {
-        let mut selector = Selector::<()>::new().unwrap();
+        let mut selector = Selector::<Option<Instant>>::new().unwrap();
+        selector.alarm(Duration::from_secs(3600), |_| ());
+        let quickest = (0..20).map(|_| {
+            selector.alarm(millis(1), |ctx| {
+                *ctx.state = Some(Instant::now());
+                ctx.stop();
+            });
+            stopped(&mut selector)
+        });
+        assert!(quickest.min().unwrap() < STOPPED_WITHIN);
+    });
+}
+
+#[test]
+fn a_stop_from_another_thread_ends_the_wait() {
+    within(SOON, || {
+        // pulsar does not wake for half a second.
+        let mut selector = Selector::<Option<Instant>>::new().unwrap();
         selector.set_persistent(true);
-        // Before the run, which pyre and calloop forget.
-        selector.poster().stop();
-        assert_eq!(selector.run(&mut ()).unwrap(), Exit::Stopped);
-        // From a handler.
-        selector.alarm(millis(1), |ctx| ctx.stop());
-        assert_eq!(selector.run(&mut ()).unwrap(), Exit::Stopped);
-        // From another thread into a wait, which pulsar does not wake for half a second.
         let quickest = (0..20).map(|_| {
             let poster = selector.poster();
             let thread = std::thread::spawn(move || {
@@ -88,29 +124,35 @@ fn stop_is_quick_and_kept() {
                 poster.stop();
                 when
             });
-            assert_eq!(selector.run(&mut ()).unwrap(), Exit::Stopped);
-            thread.join().unwrap().elapsed()
+            stopped(&mut selector);
+            let ended = Instant::now();
+            ended - thread.join().unwrap()
         });
-        let quickest = quickest.min().unwrap();
-        assert!(quickest < millis(5), "{quickest:?}");
+        assert!(quickest.min().unwrap() < STOPPED_WITHIN);
     });
 }
 
 #[test]
-fn stop_from_a_signal_ends_the_wait() {
+fn a_stop_from_a_signal_ends_the_wait() {
     within(SOON, || {
-        let mut selector = Selector::<()>::new().unwrap();
+        let mut selector = Selector::<Option<Instant>>::new().unwrap();
         selector
             .on_signal(Signal::SIGUSR2 as i32, |ctx| ctx.stop())
             .unwrap();
         // pyre notices only when the next alarm is due.
         selector.alarm(Duration::from_secs(3600), |_| ());
-        let thread = std::thread::spawn(|| {
-            std::thread::park_timeout(millis(20));
-            kill(Pid::this(), Signal::SIGUSR2).unwrap();
+        let quickest = (0..5).map(|_| {
+            let thread = std::thread::spawn(|| {
+                std::thread::park_timeout(millis(5));
+                let when = Instant::now();
+                kill(Pid::this(), Signal::SIGUSR2).unwrap();
+                when
+            });
+            stopped(&mut selector);
+            let ended = Instant::now();
+            ended - thread.join().unwrap()
         });
-        assert_eq!(selector.run(&mut ()).unwrap(), Exit::Stopped);
-        thread.join().unwrap();
+        assert!(quickest.min().unwrap() < STOPPED_WITHIN);
     });
 }
 

@@ -145,9 +145,10 @@ fn a_child_that_holds_a_duplicate_does_not_make_the_loop_spin() {
         assert!(selector.close(key));
         selector.set_persistent(true);
         let before = (selector.metrics(), thread_time());
-        selector.run_timeout(&mut count, millis(200)).unwrap();
+        selector.run_timeout(&mut count, millis(1000)).unwrap();
         assert!(selector.metrics().waits - before.0.waits < 5);
-        assert!(thread_time() - before.1 < millis(5));
+        // One processor's hundredth.
+        assert!(thread_time() - before.1 < millis(10));
         assert_eq!((count, selector.metrics().stale), (1, 0));
         child.kill().unwrap();
         child.wait().unwrap();
@@ -209,7 +210,7 @@ fn a_storm_of_signals_does_not_delay_an_alarm_and_loses_none() {
         let mut count = 0;
         for _ in 0..5 {
             let began = Instant::now();
-            selector.alarm(millis(50), |ctx| ctx.stop());
+            selector.alarm(millis(100), |ctx| ctx.stop());
             assert_eq!(selector.run(&mut count).unwrap(), Exit::Stopped);
             quickest = quickest.min(began.elapsed());
         }
@@ -220,8 +221,42 @@ fn a_storm_of_signals_does_not_delay_an_alarm_and_loses_none() {
         // The quickest, for the machine may be busy with other tests; a time-out that began again with
         // every signal would delay all of them.
         assert!(
-            quickest >= millis(50) && quickest < millis(60),
+            quickest >= millis(100) && quickest <= millis(102),
             "{quickest:?}"
         );
+    });
+}
+
+#[test]
+fn a_thousand_signals_at_once_are_at_least_one() {
+    within(SOON, || {
+        let mut selector = Selector::<u32>::new().unwrap();
+        selector.set_persistent(true);
+        selector
+            .on_signal(Signal::SIGVTALRM as i32, |ctx| *ctx.state += 1)
+            .unwrap();
+        // Into a loop that runs, and once more when it is certain to sleep.
+        let poster = selector.poster();
+        let thread = std::thread::spawn(move || {
+            for _ in 0..1000 {
+                kill(Pid::this(), Signal::SIGVTALRM).unwrap();
+            }
+            poster.post(|ctx| ctx.stop()).unwrap();
+        });
+        let mut count = 0;
+        assert_eq!(selector.run(&mut count).unwrap(), Exit::Stopped);
+        thread.join().unwrap();
+        selector.turn(&mut count, Some(Duration::ZERO)).unwrap();
+        assert!((1..=1000).contains(&count), "{count} deliveries");
+        let before = count;
+        let thread = std::thread::spawn(|| {
+            std::thread::park_timeout(millis(20));
+            kill(Pid::this(), Signal::SIGVTALRM).unwrap();
+        });
+        while count == before {
+            selector.turn(&mut count, None).unwrap();
+        }
+        assert_eq!(count, before + 1);
+        thread.join().unwrap();
     });
 }

@@ -287,13 +287,13 @@ fn level_is_told_again_and_again_and_edge_once() {
         for (trigger, expected) in [(Trigger::Level, 64), (Trigger::Edge, 1)] {
             let mut selector = Selector::<u32>::new().unwrap();
             let (ours, mut theirs) = pair();
-            theirs.write_all(&[0; 64]).unwrap();
+            theirs.write_all(&[0; 65_536]).unwrap();
             let key = selector.add_with(ours, trigger);
             selector
                 .on_readable(
                     key,
                     |socket: &mut UnixStream, ctx: &mut Context<'_, u32>| {
-                        socket.read_exact(&mut [0])?;
+                        socket.read_exact(&mut [0; 1024])?;
                         *ctx.state += 1;
                         Ok::<_, std::io::Error>(true)
                     },

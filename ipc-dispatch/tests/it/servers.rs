@@ -267,7 +267,8 @@ fn a_server_without_descriptors_pauses_and_recovers() {
         return;
     }
     // As a process of its own, with 64 descriptors for 200 clients, which another holds.
-    let path = std::env::temp_dir().join(format!("ipc-dispatch-{}", std::process::id()));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("port");
     let port = Port::bind(&format!("unix:{}", path.display()).parse().unwrap()).unwrap();
     let mut clients = again("servers::clients_that_ask_and_stay", path.to_str().unwrap())
         .spawn()
@@ -293,9 +294,12 @@ fn a_server_without_descriptors_pauses_and_recovers() {
     }
     assert!(server.pauses() > 0, "descriptors did run out");
     let share = (thread_time() - before).as_secs_f64() / began.elapsed().as_secs_f64();
-    assert!(share < 0.25, "{:.0} % of a processor", 100.0 * share);
+    assert!(share < 0.05, "{:.0} % of a processor", 100.0 * share);
     assert!(clients.wait().unwrap().success());
-    let _ = std::fs::remove_file(path);
+    drop(server);
+    drop(selector);
+    folder.close().unwrap();
+    assert!(!path.exists());
 }
 
 /// The other side of [`a_server_without_descriptors_pauses_and_recovers`].
@@ -316,7 +320,7 @@ fn clients_that_ask_and_stay() {
         open.push(client);
         // Eighty stay at a time, so that the server runs out until these go.
         if open.len() == 80 || number == 199 {
-            std::thread::park_timeout(millis(150));
+            std::thread::park_timeout(millis(400));
             for mut client in open.drain(..) {
                 client.shutdown(std::net::Shutdown::Write).unwrap();
                 let mut text = String::new();

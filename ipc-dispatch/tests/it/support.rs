@@ -28,7 +28,7 @@ pub(crate) fn within<T: Send + 'static>(
 /// The limit for what should take no time.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-pub(crate) fn millis(count: u64) -> Duration {
+pub(crate) const fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 

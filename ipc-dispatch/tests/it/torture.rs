@@ -24,7 +24,7 @@ const ROUND_MAX: Duration = Duration::from_secs(20);
 /// What a thread is asked to do.
 enum Job {
     Posts(u64, Random),
-    Write(AnyChannel, u64, Random),
+    Write(Box<AnyChannel>, u64, Random),
     Complete(Completer<u64>, u64, Random),
 }
 
@@ -130,7 +130,9 @@ fn open(ctx: &mut Ctx<'_>, threads: &[mpsc::Sender<Job>]) {
         total,
     };
     ctx.state.flows.insert(number, flow);
-    give(ctx, threads, |random| Job::Write(theirs, total, random));
+    give(ctx, threads, |random| {
+        Job::Write(Box::new(theirs), total, random)
+    });
 }
 
 /// Reads a little, and says whether there is more.
@@ -190,11 +192,11 @@ fn meddle(ctx: &mut Ctx<'_>) {
         }
         3 => {
             ctx.state.outstanding += 1;
-            ctx.defer(|ctx| done(ctx));
+            ctx.defer(done);
         }
         4 => {
             ctx.state.outstanding += 1;
-            ctx.on_idle(|ctx| done(ctx));
+            ctx.on_idle(done);
         }
         _ => {}
     }
@@ -256,7 +258,7 @@ fn work(index: usize, poster: &Poster<World>, jobs: &mpsc::Receiver<Job>) {
                         assert_eq!(ctx.state.next[index], number, "posts keep their order");
                         ctx.state.next[index] += 1;
                         ctx.state.counts.posts += 1;
-                        if number % 8 == 0 {
+                        if number.is_multiple_of(8) {
                             meddle(ctx);
                         }
                         done(ctx);
@@ -316,7 +318,7 @@ fn torture(time: Duration, seed: u64) -> (u64, World, ipc_dispatch::Metrics) {
             ctx.state.outstanding += 1;
             begin(ctx, &threads);
             // Not before everything has been set off.
-            ctx.defer(|ctx| done(ctx));
+            ctx.defer(done);
         });
         let place = format!("seed {seed}, round {rounds}");
         if world.runs {
@@ -341,7 +343,6 @@ fn torture(time: Duration, seed: u64) -> (u64, World, ipc_dispatch::Metrics) {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "a run of ten minutes says what it did")]
 fn random_posts_alarms_and_closes_come_once_each() {
     // By hand: IPC_DISPATCH_TORTURE=600, in seconds.
     let number = |name| {
