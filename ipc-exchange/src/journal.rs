@@ -34,6 +34,9 @@ pub struct Journal {
 #[derive(Debug)]
 struct State {
     file: File,
+    /// How long the file is up to its last whole line; `None` when more may be there and could not be
+    /// taken back, so that nothing can be appended.
+    len: Option<u64>,
     finished: HashMap<Key, Payload>,
     /// How often a function and argument came in this run.
     seen: HashMap<Key, u64>,
@@ -74,43 +77,25 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// What the system says; [`InvalidData`](io::ErrorKind::InvalidData) when a line other than the
-    /// last is damaged: that is no journal, or somebody has edited it.
+    /// What the system says; [`InvalidInput`](io::ErrorKind::InvalidInput) when it is no regular file;
+    /// [`InvalidData`](io::ErrorKind::InvalidData) when a line other than the last is damaged: that is
+    /// no journal, or somebody has edited it.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         let mut file = options.read(true).append(true).create(true).open(path)?;
-        let mut finished = HashMap::new();
-        let mut reader = BufReader::new(&file);
-        let mut line = String::new();
-        let (mut good, mut number) = (0, 0_u64);
-        loop {
-            line.clear();
-            // Bytes that are no text are as torn as a line without an end.
-            let len = reader.read_line(&mut line).unwrap_or(line.len().max(1));
-            if len == 0 {
-                break;
-            }
-            number += 1;
-            match parse(&line) {
-                Some((key, Some(payload))) => {
-                    finished.insert(key, payload);
-                }
-                Some((_, None)) => {}
-                None if reader.fill_buf()?.is_empty() => break,
-                None => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        format!("line {number} of the journal is damaged"),
-                    ));
-                }
-            }
-            good += len as u64;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the journal is no regular file",
+            ));
         }
+        let (finished, good) = read(BufReader::new(&file))?;
         file.set_len(good)?;
         file.seek(SeekFrom::End(0))?;
         Ok(Self {
             shared: Arc::new(Mutex::new(State {
                 file,
+                len: Some(good),
                 finished,
                 seen: HashMap::new(),
                 error: None,
@@ -129,7 +114,8 @@ impl Journal {
     }
 
     /// Makes what was written survive a failure of the machine, too; and tells whether a line could
-    /// not be written.
+    /// not be written. The task of such a line has its result all the same; another run will run it
+    /// again.
     ///
     /// # Errors
     ///
@@ -210,9 +196,43 @@ impl Journal {
     pub(crate) fn end(&self, key: Key, outcome: &Outcome) {
         let line = format_line(key, outcome);
         let mut state = lock(&self.shared);
+        let Some(len) = state.len else {
+            return;
+        };
         if let Err(error) = state.file.write_all(line.as_bytes()) {
+            // A full disk takes a part of a line, and may have room again for the next.
+            state.len = state.file.set_len(len).is_ok().then_some(len);
             state.error.get_or_insert(error);
+        } else {
+            state.len = Some(len + line.len() as u64);
         }
+    }
+}
+
+/// Reads whole lines: the results of the tasks that succeeded, and how many bytes the lines have.
+fn read(mut reader: impl BufRead) -> io::Result<(HashMap<Key, Payload>, u64)> {
+    let mut finished = HashMap::new();
+    let mut line = Vec::new();
+    let (mut good, mut number) = (0, 0_u64);
+    loop {
+        line.clear();
+        let len = reader.read_until(b'\n', &mut line)?;
+        number += 1;
+        match std::str::from_utf8(&line).ok().and_then(parse) {
+            Some((key, Some(payload))) => {
+                finished.insert(key, payload);
+            }
+            Some((_, None)) => {}
+            // The end, or a torn last line.
+            None if len == 0 || reader.fill_buf()?.is_empty() => return Ok((finished, good)),
+            None => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("line {number} of the journal is damaged"),
+                ));
+            }
+        }
+        good += len as u64;
     }
 }
 

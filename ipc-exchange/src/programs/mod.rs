@@ -194,6 +194,12 @@ where
         lock(&self.inner.shared.state).unfinished()
     }
 
+    /// The way to talk to a program that was started and not removed.
+    pub fn sender(&self, id: u64) -> Option<Sender<In>> {
+        let state = lock(&self.inner.shared.state);
+        Some(state.active.get(&id)?.sender.clone())
+    }
+
     /// How a program ended, while it is known: until it was removed, which
     /// [`autoclose`](ProgramsOptions::autoclose) does by itself.
     pub fn exit(&self, id: u64) -> Option<Exit> {

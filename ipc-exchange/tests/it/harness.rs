@@ -21,7 +21,8 @@ pub(crate) use tests;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-pub(crate) fn run(groups: &[&[Test]]) -> ExitCode {
+/// Runs the tests of `groups` once and those of `repeated` so many times.
+pub(crate) fn run(rounds: usize, repeated: &[&[Test]], groups: &[&[Test]]) -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
     let filters: Vec<_> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
@@ -32,8 +33,14 @@ pub(crate) fn run(groups: &[&[Test]]) -> ExitCode {
                 false => name.contains(*filter),
             })
     };
-    let tests: Vec<Test> = groups.iter().copied().flatten().copied().collect();
-    let tests: Vec<_> = tests.iter().filter(|(name, _)| wanted(name)).collect();
+    let chosen = |groups: &[&[Test]]| -> Vec<Test> {
+        let tests = groups.iter().copied().flatten().copied();
+        tests.filter(|(name, _)| wanted(name)).collect()
+    };
+    let mut tests = chosen(groups);
+    for _ in 0..rounds {
+        tests.extend(chosen(repeated));
+    }
     if has("--list") {
         for (name, _) in &tests {
             println!("{name}: test");
@@ -60,9 +67,55 @@ pub(crate) fn run(groups: &[&[Test]]) -> ExitCode {
     ExitCode::from(u8::from(!failed.is_empty()))
 }
 
+/// What a test must leave as it was.
+struct Guard {
+    descriptors: HashSet<String>,
+    shared: usize,
+    files: HashSet<String>,
+}
+
+impl Guard {
+    fn new() -> Self {
+        Self {
+            descriptors: descriptors(),
+            shared: shared_mappings(),
+            files: files(),
+        }
+    }
+
+    /// Whether nothing is left; says what is. What was let go of without waiting takes a moment.
+    fn is_clean(&self) -> bool {
+        let mut clean = true;
+        let mut check = |what: &str, left: &dyn Fn() -> Vec<String>| {
+            if !eventually(|| left().is_empty()) {
+                println!("{what} left: {:?}", left());
+                clean = false;
+            }
+        };
+        let text = |pids: Vec<u32>| pids.iter().map(ToString::to_string).collect();
+        check("children", &|| text(children()));
+        check("processes", &|| text(orphans()));
+        check("descriptors", &|| {
+            let now = descriptors();
+            match now.len() > self.descriptors.len() {
+                true => now.difference(&self.descriptors).cloned().collect(),
+                false => Vec::new(),
+            }
+        });
+        check("files", &|| {
+            files().difference(&self.files).cloned().collect()
+        });
+        check("mappings", &|| {
+            let more = shared_mappings().saturating_sub(self.shared);
+            vec!["shared".to_owned(); more]
+        });
+        clean
+    }
+}
+
 /// Runs a test under the watchdog; a hang ends the whole run.
 fn one(test: fn()) -> bool {
-    let before = descriptors();
+    let guard = Guard::new();
     let (done, finished) = mpsc::channel();
     let thread = thread::spawn(move || {
         let result = catch_unwind(test);
@@ -73,21 +126,38 @@ fn one(test: fn()) -> bool {
         println!("still running after {LIMIT:?}");
         std::process::exit(101);
     }
-    if !thread.join().unwrap_or(false) {
-        return false;
+    thread.join().unwrap_or(false) && guard.is_clean()
+}
+
+/// How many mappings of memory files this process has.
+fn shared_mappings() -> usize {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().filter(|line| line.contains("/memfd:")).count()
+}
+
+/// Files of this crate where files without a name of their own are put.
+fn files() -> HashSet<String> {
+    let folders = [std::env::temp_dir(), "/dev/shm".into()];
+    let entries = folders.iter().flat_map(fs::read_dir).flatten().flatten();
+    let names = entries.map(|entry| entry.path().display().to_string());
+    names.filter(|name| name.contains("ipc-exchange")).collect()
+}
+
+/// Other processes that run this program, whosever children they are: workers of workers, and what
+/// has lost its parent.
+pub(crate) fn orphans() -> Vec<u32> {
+    let own = fs::read_link("/proc/self/exe").unwrap();
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
+            continue;
+        };
+        let is_same = fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == own);
+        if is_same && pid != std::process::id() && is_alive(pid) {
+            pids.push(pid);
+        }
     }
-    let mut clean = true;
-    // What was let go of without waiting takes a moment.
-    if !eventually(|| children().is_empty()) {
-        println!("children left: {:?}", children());
-        clean = false;
-    }
-    if !eventually(|| descriptors().len() <= before.len()) {
-        let new: Vec<_> = descriptors().difference(&before).cloned().collect();
-        println!("descriptors left: {new:?}");
-        clean = false;
-    }
-    clean
+    pids
 }
 
 /// Waits up to ten seconds for something that no event tells of: what other processes do can only be

@@ -1,11 +1,12 @@
 //! Integration tests with real processes: one binary, which is its own workers.
 //!
 //! It has a `main` of its own because a worker must come out of `init` before anything else runs.
-//! Tests run one after another, so that each can assert that it left no process and no descriptor.
+//! Tests run one after another, so that each can assert that it left nothing behind.
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 #![expect(clippy::print_stdout, reason = "the test runner prints what it does")]
 
+mod behaviours;
 mod death;
 mod exchange;
 mod harness;
@@ -17,22 +18,31 @@ mod predecessor;
 mod program;
 mod programs;
 mod recycling;
+mod system;
 mod tasks;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     tasks::init();
-    harness::run(&[
-        exchange::TESTS,
-        map::TESTS,
-        observing::TESTS,
-        death::TESTS,
-        program::TESTS,
-        programs::TESTS,
-        recycling::TESTS,
-        journal::TESTS,
-        predecessor::TESTS,
-        persistent::TESTS,
-    ])
+    if let Some(code) = system::helper() {
+        return code;
+    }
+    let rounds = std::env::var("IPC_EXCHANGE_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap());
+    harness::run(
+        rounds,
+        &[behaviours::TESTS, system::TESTS],
+        &[
+            exchange::TESTS,
+            map::TESTS,
+            observing::TESTS,
+            death::TESTS,
+            program::TESTS,
+            programs::TESTS,
+            recycling::TESTS,
+            journal::TESTS,
+            predecessor::TESTS,
+            persistent::TESTS,
+        ],
+    )
 }

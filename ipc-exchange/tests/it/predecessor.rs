@@ -25,7 +25,9 @@ tests![
     b10_removing_twice_is_harmless,
     b11_maps_overlap,
     b12_workers_do_not_wait_for_the_parent,
-    b13_to_b15_background_tasks,
+    b13_a_background_task_listens_when_it_is_said_to,
+    b14_a_reader_that_leaves_takes_nothing_with_it,
+    b15_starting_in_the_background_waits_for_nobody,
     b16_workers_hold_nothing_of_their_siblings,
     b17_workers_are_not_copies,
     b18_large_results_are_quick,
@@ -204,19 +206,41 @@ fn b12_workers_do_not_wait_for_the_parent() {
     exchange.finish();
 }
 
-fn b13_to_b15_background_tasks() {
+fn place(folder: &tempfile::TempDir, name: &str) -> Address {
+    Address::unix(folder.path().join(name)).unwrap()
+}
+
+fn b13_a_background_task_listens_when_it_is_said_to() {
     let folder = tempfile::tempdir().unwrap();
-    let addresses: Vec<_> = (0..4)
-        .map(|n| Address::unix(folder.path().join(n.to_string())).unwrap())
-        .collect();
-    for address in &addresses {
-        // Returns although nobody reads, and the next line is never refused.
-        start_persistent(address, tasks::publishes, &3).unwrap();
-        drop(Reader::<u64>::connect(address).unwrap());
+    for n in 0..20 {
+        let address = place(&folder, &n.to_string());
+        start_persistent(&address, tasks::publishes, &0).unwrap();
+        assert_eq!(Reader::<u64>::connect(&address).unwrap().count(), 1);
+        assert!(eventually(|| children().is_empty()), "no zombie is left");
     }
-    assert!(eventually(|| children().is_empty()), "no zombie is left");
+}
+
+fn b14_a_reader_that_leaves_takes_nothing_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = place(&folder, "results");
+    start_persistent(&address, tasks::publishes, &4).unwrap();
+    let mut first = Reader::<u64>::connect(&address).unwrap();
+    // Two of four consumed, the second not acknowledged.
+    assert_eq!(first.recv().unwrap(), Some(0));
+    assert_eq!(first.recv().unwrap(), Some(1));
+    drop(first);
+    let rest: Result<Vec<u64>, _> = Reader::connect(&address).unwrap().collect();
+    assert_eq!(rest.unwrap()[..3], [1, 2, 3]);
+}
+
+fn b15_starting_in_the_background_waits_for_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let addresses = [0, 1, 2, 3].map(|n: u32| place(&folder, &n.to_string()));
     for address in &addresses {
-        // What the reader before did not acknowledge is still there.
+        // Returns although nobody reads, however many run already.
+        start_persistent(address, tasks::publishes, &3).unwrap();
+    }
+    for address in &addresses {
         let results: Result<Vec<u64>, _> = Reader::connect(address).unwrap().collect();
         assert_eq!(results.unwrap()[..3], [0, 1, 2]);
     }

@@ -14,7 +14,13 @@ use ipc_exchange::{
 use ipc_marshal::Duct;
 use std::io::Write as _;
 
+/// The variable that makes a worker know only one function.
+pub(crate) const SMALL: &str = "IPC_EXCHANGE_TEST_SMALL";
+
 pub(crate) fn init() {
+    if std::env::var_os(SMALL).is_some() {
+        return exchange_init(registry![square]);
+    }
     exchange_init(registry![
         square,
         pid,
@@ -24,6 +30,14 @@ pub(crate) fn init() {
         mark,
         fail,
         panics,
+        late,
+        unreadable,
+        stubborn,
+        outstanding,
+        measure,
+        respawns,
+        top_of_three,
+        shouts,
         resumes,
         big,
         nested,
@@ -254,7 +268,10 @@ pub(crate) fn counts_and_dies(count: u64, out: Yield<u64>) {
 /// Yields numbers and writes down how far it is.
 pub(crate) fn records((path, count): (PathBuf, u64), out: Yield<u64>) {
     for n in 0..count {
-        fs::write(&path, n.to_string()).unwrap();
+        // The first one by one: these show where it waits.
+        if n < 200 || n % 100 == 99 {
+            fs::write(&path, n.to_string()).unwrap();
+        }
         out.put(&n).unwrap();
     }
 }
@@ -364,4 +381,99 @@ pub(crate) fn random(_: ()) -> u64 {
 
 pub(crate) fn long_text(len: usize) -> String {
     "x".repeat(len)
+}
+
+/// Answers with a value after some microseconds.
+pub(crate) fn late((us, value): (u64, u64)) -> u64 {
+    let until = Instant::now() + Duration::from_micros(us);
+    while Instant::now() < until {
+        std::hint::spin_loop();
+    }
+    value
+}
+
+pub(crate) fn unreadable(_: ()) -> Unreadable {
+    Unreadable
+}
+
+/// Can be written and not be read.
+#[derive(Debug, serde::Serialize)]
+pub(crate) struct Unreadable;
+
+impl<'de> serde::Deserialize<'de> for Unreadable {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom("it is never read"))
+    }
+}
+
+/// As [`grandchild`], and deaf to SIGTERM.
+pub(crate) fn stubborn(path: PathBuf) {
+    let mut signals = nix::sys::signal::SigSet::empty();
+    signals.add(nix::sys::signal::Signal::SIGTERM);
+    nix::sys::signal::sigprocmask(
+        nix::sys::signal::SigmaskHow::SIG_BLOCK,
+        Some(&signals),
+        None,
+    )
+    .unwrap();
+    grandchild(path);
+}
+
+/// Has many tasks outstanding with few descriptors.
+pub(crate) fn outstanding(count: u64) -> u64 {
+    use nix::sys::resource::{Resource, setrlimit};
+    setrlimit(Resource::RLIMIT_NOFILE, 256, 256).unwrap();
+    let exchange = Exchange::new(2).unwrap();
+    let handles: Vec<_> = (0..count)
+        .map(|x| exchange.submit(square, x).unwrap())
+        .collect();
+    let mut results = Vec::new();
+    // The last first.
+    for handle in handles.into_iter().rev() {
+        results.push(handle.wait().unwrap());
+    }
+    exchange.finish();
+    results.into_iter().sum()
+}
+
+pub(crate) fn measure(text: String) -> usize {
+    text.len()
+}
+
+/// A parent with threads that starts one worker after another, and waits to be killed.
+pub(crate) fn respawns((path, start): (PathBuf, String)) -> u64 {
+    let start = match start.as_str() {
+        "zygote" => ipc_exchange::Start::Zygote,
+        _ => ipc_exchange::Start::Spawn,
+    };
+    let options = ipc_exchange::ExchangeOptions::new().limit(2).reuse(false);
+    let exchange = options.start(start).open().unwrap();
+    thread::spawn(|| spin(None));
+    for round in 0_u64.. {
+        let handles = [(); 2].map(|()| exchange.submit(pid, ()).unwrap());
+        for handle in handles {
+            handle.wait().unwrap();
+        }
+        if round == 5 {
+            fs::write(&path, process::id().to_string()).unwrap();
+        }
+    }
+    0
+}
+
+/// Has a task that has workers of its own; answers what became of it.
+pub(crate) fn top_of_three(path: PathBuf) -> String {
+    let exchange = Exchange::new(1).unwrap();
+    let middle = exchange.submit(orphan, path).unwrap();
+    let error = middle.wait().unwrap_err();
+    exchange.finish();
+    error.to_string()
+}
+
+/// Sends a long text before it looks at what it got, which it confirms.
+pub(crate) fn shouts(mut duct: Duct<String, String>, len: usize) {
+    duct.send("x".repeat(len)).unwrap();
+    let text = duct.recv().unwrap();
+    assert_eq!(text.len(), len);
+    duct.send("got all".to_owned()).unwrap();
 }
