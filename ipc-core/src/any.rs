@@ -1,13 +1,14 @@
 //! A channel whose kind is chosen at run time.
 
-use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use crate::delegate::{delegate_inbound, delegate_outbound};
 use crate::sys;
 use crate::{
-    Address, Channel, Credentials, Deadline, Inbound, Outbound, Pipe, PipeReader, PipeWriter,
-    Readiness, Reservation, Ring, RingReader, RingWriter, Socket, SocketReader, SocketWriter,
+    Address, Channel, Credentials, Deadline, Pipe, PipeReader, PipeWriter, Ring, RingReader,
+    RingWriter, Socket, SocketReader, SocketWriter,
 };
 
 /// A channel of any kind, chosen at run time from an [`Address`].
@@ -114,13 +115,13 @@ impl AnyChannel {
     }
 }
 
-/// Does the same with the value inside, whatever its kind.
-macro_rules! each {
-    ($self:expr, $kind:ident, $inner:ident => $body:expr) => {
-        match $self {
-            $kind::Pipe($inner) => $body,
-            $kind::Ring($inner) => $body,
-            $kind::Socket($inner) => $body,
+/// The same call of the value inside, whatever its kind.
+macro_rules! to_kind {
+    ($any:tt, $($call:tt)+) => {
+        match $any {
+            Self::Pipe(inner) => inner.$($call)+,
+            Self::Ring(inner) => inner.$($call)+,
+            Self::Socket(inner) => inner.$($call)+,
         }
     };
 }
@@ -147,115 +148,22 @@ impl Channel for AnyChannel {
     }
 
     fn set_nonblocking(&mut self, nonblocking: bool) -> io::Result<()> {
-        each!(self, Self, channel => channel.set_nonblocking(nonblocking))
+        to_kind!(self, set_nonblocking(nonblocking))
     }
 
     fn peer_address(&self) -> Option<Address> {
-        each!(self, Self, channel => channel.peer_address())
+        to_kind!(self, peer_address())
     }
 
     fn peer_credentials(&self) -> io::Result<Option<Credentials>> {
-        each!(self, Self, channel => channel.peer_credentials())
+        to_kind!(self, peer_credentials())
     }
 }
 
-/// The same delegation for the whole channel and for a half.
-macro_rules! delegate {
-    (inbound $kind:ident) => {
-        impl Read for $kind {
-            fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-                each!(self, Self, channel => channel.read(buf))
-            }
-        }
-
-        impl Inbound for $kind {
-            fn inbound(&self) -> BorrowedFd<'_> {
-                each!(self, Self, channel => channel.inbound())
-            }
-
-            fn read_deadline(&mut self, buf: &mut [u8], deadline: Deadline) -> io::Result<usize> {
-                each!(self, Self, channel => channel.read_deadline(buf, deadline))
-            }
-
-            fn read_with_fds(
-                &mut self,
-                buf: &mut [u8],
-                fds: &mut Vec<OwnedFd>,
-                deadline: Deadline,
-            ) -> io::Result<usize> {
-                each!(self, Self, channel => channel.read_with_fds(buf, fds, deadline))
-            }
-
-            fn arm_inbound(&mut self) -> io::Result<Readiness> {
-                each!(self, Self, channel => channel.arm_inbound())
-            }
-
-            fn poll_inbound(&mut self) -> Option<bool> {
-                each!(self, Self, channel => channel.poll_inbound())
-            }
-        }
-    };
-    (outbound $kind:ident) => {
-        impl Write for $kind {
-            fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-                each!(self, Self, channel => channel.write(buf))
-            }
-
-            fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-                each!(self, Self, channel => channel.write_vectored(bufs))
-            }
-
-            fn flush(&mut self) -> io::Result<()> {
-                each!(self, Self, channel => channel.flush())
-            }
-        }
-
-        impl Outbound for $kind {
-            fn outbound(&self) -> BorrowedFd<'_> {
-                each!(self, Self, channel => channel.outbound())
-            }
-
-            fn is_doorbell(&self) -> bool {
-                each!(self, Self, channel => channel.is_doorbell())
-            }
-
-            fn write_deadline(
-                &mut self,
-                bufs: &[IoSlice<'_>],
-                deadline: Deadline,
-            ) -> io::Result<usize> {
-                each!(self, Self, channel => channel.write_deadline(bufs, deadline))
-            }
-
-            fn write_with_fds(
-                &mut self,
-                bufs: &[IoSlice<'_>],
-                fds: &[BorrowedFd<'_>],
-                deadline: Deadline,
-            ) -> io::Result<usize> {
-                each!(self, Self, channel => channel.write_with_fds(bufs, fds, deadline))
-            }
-
-            #[inline]
-            fn in_place(&mut self) -> io::Result<Option<Reservation<'_>>> {
-                each!(self, Self, channel => channel.in_place())
-            }
-
-            fn arm_outbound(&mut self) -> io::Result<Readiness> {
-                each!(self, Self, channel => channel.arm_outbound())
-            }
-
-            fn shutdown(&mut self) -> io::Result<()> {
-                each!(self, Self, channel => channel.shutdown())
-            }
-        }
-    };
-}
-
-delegate!(inbound AnyChannel);
-delegate!(inbound AnyReader);
-delegate!(outbound AnyChannel);
-delegate!(outbound AnyWriter);
+delegate_inbound!(AnyChannel, to_kind);
+delegate_inbound!(AnyReader, to_kind);
+delegate_outbound!(AnyChannel, to_kind);
+delegate_outbound!(AnyWriter, to_kind);
 
 impl From<Pipe> for AnyChannel {
     fn from(pipe: Pipe) -> Self {

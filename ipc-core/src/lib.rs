@@ -76,6 +76,7 @@ mod channel;
 mod connect;
 mod credentials;
 mod deadline;
+mod delegate;
 mod descriptor;
 mod frozen;
 mod inherit;

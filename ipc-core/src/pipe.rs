@@ -1,11 +1,14 @@
 //! Channels over pipes.
 
 use std::fs::File;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::delegate::{
+    delegate_inbound, delegate_outbound, read_by_deadline, to_reader, to_writer, write_by_deadline,
+};
 use crate::sys::{self, Interest};
 use crate::wait::until;
 use crate::{Address, Channel, Credentials, Deadline, Inbound, Outbound};
@@ -112,6 +115,18 @@ impl Channel for Pipe {
     }
 }
 
+impl PipeReader {
+    fn deadline(&self) -> Deadline {
+        blocking(&self.nonblocking)
+    }
+}
+
+impl PipeWriter {
+    fn deadline(&self) -> Deadline {
+        blocking(&self.nonblocking)
+    }
+}
+
 impl Inbound for PipeReader {
     fn inbound(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -132,11 +147,7 @@ impl Inbound for PipeReader {
     }
 }
 
-impl Read for PipeReader {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.read_deadline(buf, blocking(&self.nonblocking))
-    }
-}
+read_by_deadline!(PipeReader);
 
 impl Outbound for PipeWriter {
     fn outbound(&self) -> BorrowedFd<'_> {
@@ -169,19 +180,7 @@ impl Outbound for PipeWriter {
     }
 }
 
-impl Write for PipeWriter {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.write_deadline(&[IoSlice::new(buf)], blocking(&self.nonblocking))
-    }
-
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.write_deadline(bufs, blocking(&self.nonblocking))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+write_by_deadline!(PipeWriter);
 
 /// The deadline of a plain `read` or `write`.
 fn blocking(nonblocking: &AtomicBool) -> Deadline {
@@ -193,46 +192,5 @@ fn blocking(nonblocking: &AtomicBool) -> Deadline {
     }
 }
 
-impl Inbound for Pipe {
-    fn inbound(&self) -> BorrowedFd<'_> {
-        self.reader.inbound()
-    }
-
-    fn read_deadline(&mut self, buf: &mut [u8], deadline: Deadline) -> io::Result<usize> {
-        self.reader.read_deadline(buf, deadline)
-    }
-}
-
-impl Outbound for Pipe {
-    fn outbound(&self) -> BorrowedFd<'_> {
-        self.writer.outbound()
-    }
-
-    fn write_deadline(&mut self, bufs: &[IoSlice<'_>], deadline: Deadline) -> io::Result<usize> {
-        self.writer.write_deadline(bufs, deadline)
-    }
-
-    fn shutdown(&mut self) -> io::Result<()> {
-        self.writer.shutdown()
-    }
-}
-
-impl Read for Pipe {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.reader.read(buf)
-    }
-}
-
-impl Write for Pipe {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.writer.write(buf)
-    }
-
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.writer.write_vectored(bufs)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+delegate_inbound!(Pipe, to_reader);
+delegate_outbound!(Pipe, to_writer);

@@ -1,6 +1,6 @@
 //! Channels over stream sockets: unix and TCP.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use nix::sys::socket::{self, AddressFamily, Shutdown, SockType, sockopt};
 
+use crate::delegate::{
+    delegate_inbound, delegate_outbound, read_by_deadline, to_reader, to_writer, write_by_deadline,
+};
 use crate::sys::{self, Interest, SocketName};
 use crate::wait::until;
 use crate::{Address, Channel, Credentials, Deadline, Inbound, Outbound, connect};
@@ -264,6 +267,18 @@ impl Shared {
     }
 }
 
+impl SocketReader {
+    fn deadline(&self) -> Deadline {
+        self.shared.blocking()
+    }
+}
+
+impl SocketWriter {
+    fn deadline(&self) -> Deadline {
+        self.shared.blocking()
+    }
+}
+
 impl Inbound for SocketReader {
     fn inbound(&self) -> BorrowedFd<'_> {
         self.shared.fd.as_fd()
@@ -297,12 +312,7 @@ impl Inbound for SocketReader {
     }
 }
 
-impl Read for SocketReader {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let deadline = self.shared.blocking();
-        self.read_deadline(buf, deadline)
-    }
-}
+read_by_deadline!(SocketReader);
 
 impl Outbound for SocketWriter {
     fn outbound(&self) -> BorrowedFd<'_> {
@@ -356,20 +366,7 @@ impl Outbound for SocketWriter {
     }
 }
 
-impl Write for SocketWriter {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.write_vectored(&[IoSlice::new(buf)])
-    }
-
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        let deadline = self.shared.blocking();
-        self.write_deadline(bufs, deadline)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+write_by_deadline!(SocketWriter);
 
 impl Drop for SocketWriter {
     fn drop(&mut self) {
@@ -380,64 +377,5 @@ impl Drop for SocketWriter {
     }
 }
 
-impl Inbound for Socket {
-    fn inbound(&self) -> BorrowedFd<'_> {
-        self.reader.inbound()
-    }
-
-    fn read_deadline(&mut self, buf: &mut [u8], deadline: Deadline) -> io::Result<usize> {
-        self.reader.read_deadline(buf, deadline)
-    }
-
-    fn read_with_fds(
-        &mut self,
-        buf: &mut [u8],
-        fds: &mut Vec<OwnedFd>,
-        deadline: Deadline,
-    ) -> io::Result<usize> {
-        self.reader.read_with_fds(buf, fds, deadline)
-    }
-}
-
-impl Outbound for Socket {
-    fn outbound(&self) -> BorrowedFd<'_> {
-        self.writer.outbound()
-    }
-
-    fn write_deadline(&mut self, bufs: &[IoSlice<'_>], deadline: Deadline) -> io::Result<usize> {
-        self.writer.write_deadline(bufs, deadline)
-    }
-
-    fn write_with_fds(
-        &mut self,
-        bufs: &[IoSlice<'_>],
-        fds: &[BorrowedFd<'_>],
-        deadline: Deadline,
-    ) -> io::Result<usize> {
-        self.writer.write_with_fds(bufs, fds, deadline)
-    }
-
-    fn shutdown(&mut self) -> io::Result<()> {
-        self.writer.shutdown()
-    }
-}
-
-impl Read for Socket {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.reader.read(buf)
-    }
-}
-
-impl Write for Socket {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.writer.write(buf)
-    }
-
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.writer.write_vectored(bufs)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+delegate_inbound!(Socket, to_reader);
+delegate_outbound!(Socket, to_writer);

@@ -1,11 +1,12 @@
 //! The whole ring: both directions.
 
-use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::OwnedFd;
 
 use super::{RingReader, RingWriter, Wait, handshake};
+use crate::delegate::{delegate_inbound, delegate_outbound, to_reader, to_writer};
 use crate::sys;
-use crate::{Address, Channel, Credentials, Deadline, Inbound, Outbound, Readiness, Reservation};
+use crate::{Address, Channel, Credentials, Deadline};
 
 /// A channel in shared memory.
 ///
@@ -271,91 +272,5 @@ impl Channel for Ring {
     }
 }
 
-impl Inbound for Ring {
-    fn inbound(&self) -> BorrowedFd<'_> {
-        self.reader.inbound()
-    }
-
-    #[inline]
-    fn read_deadline(&mut self, buf: &mut [u8], deadline: Deadline) -> io::Result<usize> {
-        self.reader.read_deadline(buf, deadline)
-    }
-
-    fn read_with_fds(
-        &mut self,
-        buf: &mut [u8],
-        fds: &mut Vec<OwnedFd>,
-        deadline: Deadline,
-    ) -> io::Result<usize> {
-        self.reader.read_with_fds(buf, fds, deadline)
-    }
-
-    fn arm_inbound(&mut self) -> io::Result<Readiness> {
-        self.reader.arm_inbound()
-    }
-
-    #[inline]
-    fn poll_inbound(&mut self) -> Option<bool> {
-        self.reader.poll_inbound()
-    }
-}
-
-impl Outbound for Ring {
-    fn outbound(&self) -> BorrowedFd<'_> {
-        self.writer.outbound()
-    }
-
-    fn is_doorbell(&self) -> bool {
-        true
-    }
-
-    #[inline]
-    fn write_deadline(&mut self, bufs: &[IoSlice<'_>], deadline: Deadline) -> io::Result<usize> {
-        self.writer.write_deadline(bufs, deadline)
-    }
-
-    fn write_with_fds(
-        &mut self,
-        bufs: &[IoSlice<'_>],
-        fds: &[BorrowedFd<'_>],
-        deadline: Deadline,
-    ) -> io::Result<usize> {
-        self.writer.write_with_fds(bufs, fds, deadline)
-    }
-
-    #[inline]
-    fn in_place(&mut self) -> io::Result<Option<Reservation<'_>>> {
-        self.writer.in_place()
-    }
-
-    fn arm_outbound(&mut self) -> io::Result<Readiness> {
-        self.writer.arm_outbound()
-    }
-
-    fn shutdown(&mut self) -> io::Result<()> {
-        self.writer.shutdown()
-    }
-}
-
-impl Read for Ring {
-    #[inline]
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.reader.read(buf)
-    }
-}
-
-impl Write for Ring {
-    #[inline]
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.writer.write(buf)
-    }
-
-    #[inline]
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.writer.write_vectored(bufs)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+delegate_inbound!(Ring, to_reader);
+delegate_outbound!(Ring, to_writer);

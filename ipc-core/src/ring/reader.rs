@@ -1,12 +1,13 @@
 //! The reading half of a ring.
 
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 use super::lane::{Lane, RingStats};
 use super::position::handed_over;
 use super::{View, Wait};
+use crate::delegate::read_by_deadline;
 use crate::sys::SharedMemory;
 use crate::{Deadline, Inbound, Readiness};
 
@@ -86,7 +87,7 @@ impl RingReader {
         self.nonblocking = nonblocking;
     }
 
-    pub(super) fn deadline(&self) -> Deadline {
+    fn deadline(&self) -> Deadline {
         if self.nonblocking {
             Deadline::Now
         } else {
@@ -274,9 +275,4 @@ impl Inbound for RingReader {
     }
 }
 
-impl Read for RingReader {
-    #[inline]
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.read_deadline(buf, self.deadline())
-    }
-}
+read_by_deadline!(RingReader);

@@ -1,6 +1,6 @@
 //! The writing half of a ring.
 
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 
@@ -8,6 +8,7 @@ use super::lane::{Lane, RingStats};
 use super::position::handed_over;
 use super::reservation::Reservation;
 use super::{RingReader, Wait};
+use crate::delegate::write_by_deadline;
 use crate::sys::{self, Interest, SharedMemory};
 use crate::{Deadline, Outbound, Readiness, wait};
 
@@ -320,18 +321,4 @@ impl Outbound for RingWriter {
     }
 }
 
-impl Write for RingWriter {
-    #[inline]
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.write_deadline(&[IoSlice::new(buf)], self.deadline())
-    }
-
-    #[inline]
-    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.write_deadline(bufs, self.deadline())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+write_by_deadline!(RingWriter);
