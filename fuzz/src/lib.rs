@@ -5,9 +5,11 @@
 mod address;
 mod codecs;
 mod frames;
+mod ring;
 mod scheduler;
 
 pub use address::address;
 pub use codecs::codecs;
 pub use frames::{foreign_frames, native_frames};
+pub use ring::ring;
 pub use scheduler::scheduler;

@@ -47,3 +47,8 @@ fn codecs() {
 fn scheduler() {
     replay("scheduler", fuzz::scheduler);
 }
+
+#[test]
+fn ring() {
+    replay("ring", fuzz::ring);
+}
