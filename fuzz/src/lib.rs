@@ -7,9 +7,11 @@ mod codecs;
 mod frames;
 mod ring;
 mod scheduler;
+mod selector;
 
 pub use address::address;
 pub use codecs::codecs;
 pub use frames::{foreign_frames, native_frames};
 pub use ring::ring;
 pub use scheduler::scheduler;
+pub use selector::selector;

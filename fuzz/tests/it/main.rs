@@ -52,3 +52,8 @@ fn scheduler() {
 fn ring() {
     replay("ring", fuzz::ring);
 }
+
+#[test]
+fn selector() {
+    replay("selector", fuzz::selector);
+}
