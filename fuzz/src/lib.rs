@@ -5,6 +5,9 @@
 mod address;
 mod codecs;
 mod frames;
+mod journal;
+#[cfg(not(test))]
+mod placement;
 mod ring;
 mod scheduler;
 mod selector;
@@ -12,6 +15,20 @@ mod selector;
 pub use address::address;
 pub use codecs::codecs;
 pub use frames::{foreign_frames, native_frames};
+pub use journal::journal;
+#[cfg(not(test))]
+pub use placement::placement;
 pub use ring::ring;
 pub use scheduler::scheduler;
 pub use selector::selector;
+
+/// The exchange's placement has no public face: it is pure, so its files compile here too, without
+/// their tests.
+#[cfg(not(test))]
+#[path = "../../ipc-exchange/src/plan/mod.rs"]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    reason = "it is whole there, and here only what the property needs is used"
+)]
+mod plan;

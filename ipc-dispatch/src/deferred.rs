@@ -250,8 +250,7 @@ impl<T: 'static> Deferred<T> {
     /// Whether the result is there.
     pub fn is_done(&self) -> bool {
         // Acquire: pairs with the release store in `settle`.
-        self.inner.settled.load(Ordering::Acquire)
-            && matches!(&*self.inner.lock(), State::Done(_))
+        self.inner.settled.load(Ordering::Acquire) && matches!(&*self.inner.lock(), State::Done(_))
     }
 
     /// Waits for the result. Blocks until it is completed or the completer is dropped: never do so on

@@ -57,3 +57,13 @@ fn ring() {
 fn selector() {
     replay("selector", fuzz::selector);
 }
+
+#[test]
+fn placement() {
+    replay("placement", fuzz::placement);
+}
+
+#[test]
+fn journal() {
+    replay("journal", fuzz::journal);
+}
