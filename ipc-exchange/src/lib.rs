@@ -67,7 +67,9 @@
 //! run and wait, how it is cancelled, what replaces workers (a number of tasks, age, memory), and when
 //! failures stop everything. [`ExchangeOptions::capture`] gives each failed task what it wrote to
 //! standard output and error. A [`Journal`] lets a program that was killed go on where it was.
-//! [`Exchange::snapshot`] tells who runs what.
+//! [`Exchange::snapshot`] tells who runs what and how far it is, [`Exchange::events`] what happens.
+//! [`Map::chunk`] makes one task of many short ones. A task whose worker the kernel has killed for
+//! want of memory says so: [`ExchangeOptions::worker_cgroup`].
 //!
 //! # For those who know pprocess
 //!
@@ -97,9 +99,19 @@
 //! process, and so that ending a worker ends what it has started. A worker notices the death of its
 //! parent, even by SIGKILL, while its task runs, and ends. Signal handlers are not touched.
 //!
+//! # Features
+//!
+//! `linkme`: `register!` and `Registry::linked`, by which functions register themselves where they are
+//! written. Off by default: a linker may drop what nothing else uses.
+//!
 //! # Platforms
 //!
 //! Linux first; other Unix compiles, with an unlinked file for the page shared with a worker.
+
+/// For [`register!`](macro@register).
+#[cfg(feature = "linkme")]
+#[doc(hidden)]
+pub use linkme;
 
 mod codec;
 mod driver;
@@ -139,6 +151,9 @@ pub use program::{Program, StartError};
 pub use programs::{ProgramError, Programs, ProgramsOptions};
 pub use queue::Queue;
 pub use registry::{Entry, Registrable, Registry};
+#[cfg(feature = "linkme")]
+#[doc(hidden)]
+pub use sys::LINKED;
 pub use sys::{Forked, fork_inline};
 pub use task::{IntoTask, Task, TaskId};
 pub use worker::{Current, Yield, YieldError, current, init, init_in_test};

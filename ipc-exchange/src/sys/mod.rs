@@ -20,6 +20,8 @@
 )]
 
 mod fork;
+#[cfg(feature = "linkme")]
+mod linked;
 mod page;
 
 #[cfg(all(target_os = "linux", not(ipc_portable)))]
@@ -31,6 +33,8 @@ mod platform;
 
 pub(crate) use fork::detach;
 pub use fork::{Forked, fork_inline};
+#[cfg(feature = "linkme")]
+pub use linked::LINKED;
 pub(crate) use page::Page;
 pub(crate) use platform::{
     Sibling, await_end, die_with_parent, end_with_group, fork_sibling, threads,
