@@ -78,7 +78,8 @@ struct Link {
 
 #[derive(Debug)]
 struct LaneEnds {
-    duration: Duration,
+    /// The duration in nanoseconds.
+    nanos: u64,
     head: u32,
     tail: u32,
 }
@@ -165,7 +166,7 @@ impl<T> Scheduler<T> {
     pub fn lane(&mut self, duration: Duration) -> Lane {
         let index = u32::try_from(self.lanes.len()).expect("fewer than 2^32 lanes");
         self.lanes.push(LaneEnds {
-            duration,
+            nanos: to_nanos(duration),
             head: NONE,
             tail: NONE,
         });
@@ -179,8 +180,8 @@ impl<T> Scheduler<T> {
     /// If `lane` is of another scheduler, unless that one has as many lanes.
     pub fn arm_in(&mut self, lane: Lane, now: Instant, value: T) -> AlarmId {
         let ends = &self.lanes[lane.0 as usize];
-        let (duration, tail) = (ends.duration, ends.tail);
-        let due = self.nanos(now).saturating_add(to_nanos(duration));
+        let (nanos, tail) = (ends.nanos, ends.tail);
+        let due = self.nanos(now).saturating_add(nanos);
         if tail != NONE && self.links[tail as usize].due > due {
             // The clock went back: the order within the lane would break, the heap's does not.
             return self.arm(self.instant(due), value);
