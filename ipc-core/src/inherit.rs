@@ -158,6 +158,17 @@ pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     }
 }
 
+/// Makes this process the leader of a session of its own, without a terminal: what a daemon does that
+/// was started by [`Inherit`] with nothing but `/dev/null` for its standard streams.
+///
+/// # Errors
+///
+/// [`PermissionDenied`](io::ErrorKind::PermissionDenied) when it leads a process group already.
+pub fn start_session() -> io::Result<()> {
+    nix::unistd::setsid()?;
+    Ok(())
+}
+
 fn mark(number: RawFd, fd: &OwnedFd) -> io::Result<String> {
     let found = fstat(fd)?;
     Ok(format!("{number}={}.{}", found.st_dev, found.st_ino))

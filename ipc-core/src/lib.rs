@@ -98,9 +98,9 @@ pub use credentials::Credentials;
 pub use deadline::Deadline;
 pub use descriptor::{Descriptor, descriptors};
 pub use frozen::FrozenMemory;
-pub use inherit::{ChildProcess, Inherit, inherited};
+pub use inherit::{ChildProcess, Inherit, inherited, start_session};
 pub use pipe::{Pipe, PipeReader, PipeWriter};
-pub use port::{Port, PortOptions, Relocation};
+pub use port::{Port, PortOptions, PortParts, Relocation, activated};
 pub use rendezvous::Rendezvous;
 pub use retry::Retry;
 pub use ring::{

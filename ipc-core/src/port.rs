@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{self, AddressFamily, Backlog, sockopt};
+use nix::sys::socket::{self, AddressFamily, Backlog, SockType, sockopt};
 
 use crate::lobby::Lobby;
 use crate::socket_file::SocketFile;
@@ -37,7 +37,7 @@ pub struct Port {
     listener: OwnedFd,
     address: Address,
     lobby: Option<Lobby>,
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
 }
 
 /// What [`PortOptions::bind`] does when the address cannot be had: whether another one near it is
@@ -148,7 +148,7 @@ impl PortOptions {
                     listener,
                     address: address.clone(),
                     lobby: None,
-                    _file: file,
+                    file,
                 })
             }
             Address::Ring(name) => {
@@ -158,7 +158,7 @@ impl PortOptions {
                     listener,
                     address: address.clone(),
                     lobby,
-                    _file: file,
+                    file,
                 })
             }
         }
@@ -178,7 +178,7 @@ impl PortOptions {
                     listener,
                     address,
                     lobby: None,
-                    _file: None,
+                    file: None,
                 })
             })();
             match bound {
@@ -300,6 +300,102 @@ impl Port {
         std::iter::repeat_with(|| self.accept())
     }
 }
+
+impl Port {
+    /// What another process needs to have this port as well, [given](crate::Inherit::give) to it at
+    /// numbers of the caller's choice: both then accept from the same queue, and no connection is lost
+    /// when one of them ends. Of a socket's file the last of them disposes.
+    ///
+    /// # Errors
+    ///
+    /// What the system says when there are too many descriptors.
+    pub fn parts(&self) -> io::Result<PortParts> {
+        let lock = self.file.as_ref().map(SocketFile::share).transpose()?;
+        Ok(PortParts {
+            listener: self.listener.try_clone()?,
+            lock,
+        })
+    }
+}
+
+/// The descriptors of a [`Port`], to be handed to another process.
+#[derive(Debug)]
+pub struct PortParts {
+    /// What is listened on.
+    pub listener: OwnedFd,
+    /// The claim on the socket's file. `None` for a port without one, or one whose file somebody else
+    /// looks after: systemd, for one.
+    pub lock: Option<OwnedFd>,
+}
+
+impl PortParts {
+    /// Makes a port of what another process has handed over.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if this is no socket that a port could be made
+    /// of, else what the system says.
+    pub fn into_port(self) -> io::Result<Port> {
+        let Self { listener, lock } = self;
+        sys::set_nonblocking(listener.as_fd(), true)?;
+        let wrong = || io::Error::from(io::ErrorKind::InvalidInput);
+        let address = sys::local_address(listener.as_fd())?.ok_or_else(wrong)?;
+        let Address::Unix(name) = address else {
+            return Ok(Port {
+                listener,
+                address,
+                lobby: None,
+                file: None,
+            });
+        };
+        let file = match (name.as_path(), lock) {
+            (Some(path), Some(lock)) => Some(SocketFile::adopt(path, lock)?),
+            _ => None,
+        };
+        let kind = socket::getsockopt(&listener, sockopt::SockType)?;
+        let (address, lobby) = if kind == SockType::SeqPacket {
+            let lobby = Lobby::new(listener.as_fd(), RingOptions::new())?;
+            (Address::Ring(name), Some(lobby))
+        } else {
+            (Address::Unix(name), None)
+        };
+        Ok(Port {
+            listener,
+            address,
+            lobby,
+            file,
+        })
+    }
+}
+
+/// The listening sockets that systemd has opened for this process (`LISTEN_FDS`, `LISTEN_PID`), in its
+/// order: nothing if it was not started that way, or they were taken before.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn activated() -> io::Result<Vec<PortParts>> {
+    let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+    if number("LISTEN_PID") != Some(std::process::id()) {
+        return Ok(Vec::new());
+    }
+    let count = number("LISTEN_FDS").unwrap_or(0).min(ACTIVATED_MAX);
+    let mut parts = Vec::new();
+    for index in 0..count {
+        let number = ACTIVATED_FROM + i32::try_from(index).unwrap_or(0);
+        if let Some(listener) = sys::take_inherited(number)? {
+            let lock = None;
+            parts.push(PortParts { listener, lock });
+        }
+    }
+    Ok(parts)
+}
+
+/// The number of the first socket that systemd hands over.
+const ACTIVATED_FROM: i32 = 3;
+
+/// More are not looked for.
+const ACTIVATED_MAX: u32 = 1024;
 
 impl AsFd for Port {
     /// The descriptor that is readable when a peer waits to be accepted.

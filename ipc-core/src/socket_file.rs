@@ -5,9 +5,15 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
+#[expect(
+    deprecated,
+    reason = "its successor unlocks when it is dropped, also for a process that shares the lock"
+)]
+use nix::fcntl::flock;
+use nix::fcntl::{FlockArg, OFlag};
 use nix::sys::socket::{AddressFamily, connect};
 
 use crate::sys::{self, SocketName};
@@ -23,7 +29,10 @@ pub(crate) struct SocketFile {
     lock_path: PathBuf,
     /// Device and inode of the socket, once bound.
     identity: Option<(u64, u64)>,
-    _lock: Flock<File>,
+    /// `None` only while it is dropped.
+    lock: Option<File>,
+    /// Another process may have the port too: the last one removes the files.
+    shared: AtomicBool,
 }
 
 impl SocketFile {
@@ -40,18 +49,37 @@ impl SocketFile {
                 .mode(0o700)
                 .create(folder)?;
         }
-        let mut lock_path = path.as_os_str().to_owned();
-        lock_path.push(".lock");
-        let lock_path = PathBuf::from(lock_path);
+        let lock_path = lock_path(path);
         let lock = lock(path, &lock_path)?;
         let claim = Self {
             path: path.to_owned(),
             lock_path,
             identity: None,
-            _lock: lock,
+            lock: Some(lock),
+            shared: AtomicBool::new(false),
         };
         remove_stale(path)?;
         Ok(claim)
+    }
+
+    /// Takes part in the claim of another process, whose lock this is.
+    pub(crate) fn adopt(path: &Path, lock: OwnedFd) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            lock_path: lock_path(path),
+            identity: Some(identity(path)?),
+            lock: Some(File::from(lock)),
+            shared: AtomicBool::new(true),
+        })
+    }
+
+    /// Lets another process take part.
+    pub(crate) fn share(&self) -> io::Result<OwnedFd> {
+        let lock = self.lock.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        let copy = lock.try_clone()?;
+        // Relaxed: looked at when nobody else has this any more.
+        self.shared.store(true, Ordering::Relaxed);
+        Ok(copy.into())
     }
 
     /// Notes which file was bound, so that only that one is removed.
@@ -63,6 +91,14 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if self.shared.load(Ordering::Relaxed) {
+            // Without this hold the lock is free if no other process has the port.
+            drop(self.lock.take());
+            match lock(&self.path, &self.lock_path) {
+                Ok(lock) => self.lock = Some(lock),
+                Err(_) => return,
+            }
+        }
         // A failure leaves a stale file, which the next port at this path replaces.
         if self.identity.is_some() && identity(&self.path).ok() == self.identity {
             let _ = fs::remove_file(&self.path);
@@ -71,6 +107,12 @@ impl Drop for SocketFile {
         // file without a name, and tries again.
         let _ = fs::remove_file(&self.lock_path);
     }
+}
+
+fn lock_path(path: &Path) -> PathBuf {
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    PathBuf::from(lock_path)
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
@@ -86,7 +128,7 @@ fn in_use(path: &Path) -> io::Error {
 }
 
 /// Locks `lock_path` on behalf of `path`, which is what a refusal names.
-fn lock(path: &Path, lock_path: &Path) -> io::Result<Flock<File>> {
+fn lock(path: &Path, lock_path: &Path) -> io::Result<File> {
     // Each turn means that another port was dropped in between.
     for _ in 0..64 {
         let file = OpenOptions::new()
@@ -96,14 +138,18 @@ fn lock(path: &Path, lock_path: &Path) -> io::Result<Flock<File>> {
             .mode(0o600)
             .custom_flags((OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW).bits())
             .open(lock_path)?;
-        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err((_, Errno::EWOULDBLOCK)) => return Err(in_use(path)),
-            Err((_, errno)) => return Err(errno.into()),
-        };
-        let held = lock.metadata()?;
+        #[expect(
+            deprecated,
+            reason = "its successor unlocks when it is dropped, for all that share the lock"
+        )]
+        match flock(file.as_raw_fd(), FlockArg::LockExclusiveNonblock) {
+            Ok(()) => {}
+            Err(Errno::EWOULDBLOCK) => return Err(in_use(path)),
+            Err(errno) => return Err(errno.into()),
+        }
+        let held = file.metadata()?;
         if identity(lock_path).ok() == Some((held.dev(), held.ino())) {
-            return Ok(lock);
+            return Ok(file);
         }
     }
     Err(in_use(path))

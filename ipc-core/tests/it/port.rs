@@ -162,3 +162,24 @@ fn a_silent_peer_does_not_keep_others_from_a_ring_port() {
         assert!(AnyChannel::connect(&plain).is_err());
     });
 }
+
+/// Only one process here: what counts is whether another hold exists.
+#[test]
+fn of_a_shared_port_the_last_removes_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shared");
+    let address = Address::unix(&path).unwrap();
+    let first = Port::bind(&address).unwrap();
+    let mut second = first.parts().unwrap().into_port().unwrap();
+    assert_eq!(second.address(), &address);
+    let waiting = AnyChannel::connect(&address).unwrap();
+    drop(first);
+    assert!(path.exists(), "the other has it still");
+    drop(second.accept_timeout(Duration::from_secs(5)).unwrap());
+    drop(waiting);
+    let refused = Port::bind(&address).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::AddrInUse);
+    drop(second);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    Port::bind(&address).unwrap();
+}
