@@ -6,14 +6,15 @@
 use std::error::Error;
 use std::process::ExitCode;
 use std::thread;
+use std::time::Duration;
 
 use ipc_actors::{
-    Actor, Application, Commands, Context, Failure, Handler, Message, Monitor, Running, Settings,
-    Value, host,
+    Actor, Application, Commands, Context, Failure, Guest, Handler, Message, Monitor, Running,
+    Settings, Value, host,
 };
-use ipc_core::{Address, Port};
+use ipc_core::Address;
 use ipc_exchange::{init, registry};
-use ipc_marshal::Duct;
+use ipc_marshal::{Duct, DuctOptions, RecvError};
 use serde::{Deserialize, Serialize};
 
 struct Echo;
@@ -76,25 +77,48 @@ impl Application for Server {
     fn started(&mut self, running: &Running<Echo>) -> Result<(), Failure> {
         let settings = running.settings();
         let address: Address = settings.text("bind").ok_or("bind is empty")?.parse()?;
-        let mut port = Port::bind(&address)?;
-        println!("listening on {}", port.address());
+        let mut inlet = running.open(&address)?;
+        println!("listening on {}", inlet.address());
         let monitor = running.monitor().clone();
         thread::Builder::new()
             .name("accept".to_owned())
             .spawn(move || {
-                while let Ok(duct) = Duct::accept(&mut port) {
+                while let Ok(Some((channel, guest))) = inlet.accept() {
                     let monitor = monitor.clone();
                     let client = thread::Builder::new().name("client".to_owned());
                     // A client that cannot be served is dropped, which it sees.
-                    drop(client.spawn(move || serve(duct, &monitor)));
+                    drop(client.spawn(move || {
+                        serve(
+                            DuctOptions::new().handshake(true).from_channel(channel),
+                            &guest,
+                            &monitor,
+                        );
+                    }));
                 }
             })?;
         Ok(())
     }
+
+    #[expect(clippy::print_stderr, reason = "there is no log")]
+    fn upgrade_failed(&mut self, why: &str) {
+        eprintln!("{why}");
+    }
 }
 
-fn serve(mut duct: Duct<Result<String, String>, String>, monitor: &Monitor<Echo>) {
-    while let Ok(text) = duct.recv() {
+/// How often an idle connection is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+fn serve(mut duct: Duct<Result<String, String>, String>, guest: &Guest, monitor: &Monitor<Echo>) {
+    let mut served = false;
+    loop {
+        let text = match duct.recv_timeout(LOOK) {
+            Ok(text) => text,
+            // Who has come in is served at least once, even while the server ends.
+            Err(RecvError::Timeout) if served && guest.is_closing() => break,
+            Err(RecvError::Timeout) => continue,
+            Err(_) => break,
+        };
+        served = true;
         let answer = monitor.ask(Say(text)).wait();
         if duct
             .send(answer.map_err(|error| error.to_string()))

@@ -4,9 +4,15 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use ipc_core::Address;
+
+use crate::arbiter::Configure;
+use crate::daemon::Daemon;
+use crate::inlet::{Inlet, Inlets};
+use crate::runner::{self, Sources};
 use crate::{
-    Actor, ArbiterLoop, ArbiterOptions, Failure, Monitor, MonitorSpec, Parsed, Pidfile,
-    PidfileError, Placement, Settings, SettingsError, Shutdown, SpawnError, Spec, Value,
+    Actor, Failure, Monitor, MonitorSpec, Parsed, PidfileError, Placement, Settings, SettingsError,
+    Shutdown, SpawnError, Spec, Value,
 };
 
 /// A program that is a pool of workers.
@@ -43,52 +49,60 @@ pub trait Application: Sized + 'static {
         Ok(())
     }
 
+    /// Called when HUP has had the settings read anew, before the workers are replaced. Settings that
+    /// were changed while the program ran are as the file, the environment and the command line say.
+    fn reloaded(&mut self, running: &Running<Self::Worker>) {
+        let _ = running;
+    }
+
+    /// Called when HUP has found settings that are wrong: the old ones hold, and the workers stay.
+    fn reload_failed(&mut self, error: &SettingsError) {
+        let _ = error;
+    }
+
+    /// Called when USR1 comes: the place to open log files anew.
+    fn reopen(&mut self) {}
+
+    /// Called when USR2 has not led to a program that runs: the new one ended, with this status, before
+    /// it was up, or could not be started. This one goes on as if nothing had been.
+    fn upgrade_failed(&mut self, why: &str) {
+        let _ = why;
+    }
+
     /// Called when everything has stopped.
     fn stopped(&mut self) {}
 
     /// Runs the program to its end. `arguments` are without the program's name.
     ///
+    /// With the setting `daemon` it starts the program anew in the background, waits until that runs
+    /// and answers zero, or why it does not run. USR2 starts the program anew beside this one, with the
+    /// ports that were [opened](Running::open): both serve until one is told to end. Systemd is told
+    /// when the workers are up, when they are replaced and when the end begins, and is shown that the
+    /// loop turns, if it asks for any of that.
+    ///
     /// # Errors
     ///
     /// Why it did not run; see [`ApplicationError::exit_status`].
     fn run(
-        mut self,
+        self,
         arguments: impl IntoIterator<Item = String>,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<i32, ApplicationError> {
-        let mut settings = common(Self::NAME);
-        Self::settings(&mut settings);
-        let parsed = settings.load(arguments, environment)?;
-        if parsed.help {
-            return Err(ApplicationError::Help(settings.help()));
-        }
-        let pidfile = settings.text("pidfile").map(Pidfile::create).transpose()?;
-        let params = self.worker(&settings).map_err(ApplicationError::Hook)?;
-        let mut root = ArbiterLoop::new(ArbiterOptions::default())?;
-        root.handle_signals()?;
-        let spec = pool(Self::NAME, Spec::<Self::Worker>::new(params), &settings);
-        let monitor = root.wait(root.arbiter().monitor(spec))??;
-        let running = Running {
-            monitor,
-            settings: Arc::new(RwLock::new(settings)),
-            parsed,
+        let sources = Sources {
+            arguments: arguments.into_iter().collect(),
+            environment: environment.into_iter().collect(),
         };
-        let begun = self.started(&running);
-        if begun.is_err() {
-            root.arbiter().stop();
+        let mut daemon = Daemon::take()?;
+        let result = runner::run(self, sources, &mut daemon);
+        if let (Err(error), Some(daemon)) = (&result, &mut daemon) {
+            daemon.failed(error.exit_status(), &error.to_string());
         }
-        let status = root.run()?;
-        self.stopped();
-        drop(pidfile);
-        match begun {
-            Ok(()) => Ok(status),
-            Err(failure) => Err(ApplicationError::Hook(failure)),
-        }
+        result
     }
 }
 
 /// The settings that every application has.
-fn common(name: &str) -> Settings {
+pub(crate) fn common(name: &str) -> Settings {
     let mut settings = Settings::new(name);
     settings
         .define(
@@ -144,21 +158,40 @@ fn common(name: &str) -> Settings {
             None,
             seconds(10),
             "how long a worker's start may take",
-        )
+        );
+    common_program(&mut settings);
+    settings
+}
+
+/// Those about the program and not its workers.
+fn common_program(settings: &mut Settings) {
+    settings
         .define(
             "pidfile",
             Some('p'),
             Value::Text(String::new()),
             "write the process id here",
-        );
-    settings
+        )
+        .define(
+            "daemon",
+            Some('D'),
+            Value::Flag(false),
+            "go on in the background",
+        )
+        .define(
+            "control",
+            None,
+            Value::Text(String::new()),
+            "the address where operators look and intervene",
+        )
+        .define_secret("control_key", "what they must know");
 }
 
 fn seconds(count: u64) -> Value {
     Value::Seconds(std::time::Duration::from_secs(count))
 }
 
-fn pool<A: Actor>(name: &str, worker: Spec<A>, settings: &Settings) -> MonitorSpec<A> {
+pub(crate) fn pool<A: Actor>(name: &str, worker: Spec<A>, settings: &Settings) -> MonitorSpec<A> {
     let count = |name| usize::try_from(settings.count(name)).unwrap_or(usize::MAX);
     let workers = count("workers");
     let placement = match settings.text("placement") {
@@ -184,9 +217,10 @@ fn pool<A: Actor>(name: &str, worker: Spec<A>, settings: &Settings) -> MonitorSp
 
 /// An application that runs: its workers and its settings. Cheap to clone.
 pub struct Running<A: Actor> {
-    monitor: Monitor<A>,
-    settings: Arc<RwLock<Settings>>,
-    parsed: Parsed,
+    pub(crate) monitor: Monitor<A>,
+    pub(crate) settings: Arc<RwLock<Settings>>,
+    pub(crate) parsed: Parsed,
+    pub(crate) inlets: Arc<Inlets>,
 }
 
 impl<A: Actor> Running<A> {
@@ -194,6 +228,16 @@ impl<A: Actor> Running<A> {
     #[must_use]
     pub fn monitor(&self) -> &Monitor<A> {
         &self.monitor
+    }
+
+    /// The port for this address: one that the process before this or systemd has opened, or a new
+    /// one. Of systemd's those that are not named alike are taken in their order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Port::bind`](ipc_core::Port::bind).
+    pub fn open(&self, address: &Address) -> io::Result<Inlet> {
+        self.inlets.open(address)
     }
 
     /// What the command line held besides settings.
@@ -240,13 +284,36 @@ impl<A: Actor> Running<A> {
     }
 }
 
+impl<A: Actor> Configure for Running<A> {
+    fn list(&self) -> Vec<(String, String)> {
+        let settings = self.settings();
+        let names = settings.names().map(str::to_owned);
+        names
+            .map(|name| {
+                let value = settings.show(&name).unwrap_or_default();
+                (name, value)
+            })
+            .collect()
+    }
+
+    fn get(&self, name: &str) -> Option<String> {
+        self.config_get(name)
+    }
+
+    fn set(&self, name: &str, value: &str) -> Result<(), String> {
+        self.config_set(name, value)
+            .map_err(|error| error.to_string())
+    }
+}
+
 impl<A: Actor> Clone for Running<A> {
     fn clone(&self) -> Self {
-        let settings = Arc::clone(&self.settings);
+        let (settings, inlets) = (Arc::clone(&self.settings), Arc::clone(&self.inlets));
         Self {
             monitor: self.monitor.clone(),
             settings,
             parsed: self.parsed.clone(),
+            inlets,
         }
     }
 }
@@ -278,6 +345,22 @@ pub enum ApplicationError {
     /// A hook of the application failed.
     #[error("the application failed: {0}")]
     Hook(Failure),
+    /// The process in the background did not come to run; this is what it says.
+    #[error("{error}")]
+    Daemon {
+        /// Its exit status.
+        status: i32,
+        /// In its words.
+        error: String,
+    },
+    /// Operators cannot be listened for.
+    #[error("operators cannot connect to {address}")]
+    Control {
+        /// Where they should.
+        address: String,
+        /// Why they cannot.
+        source: io::Error,
+    },
     /// The loop failed.
     #[error("the arbiter's loop failed")]
     Io(#[from] io::Error),
@@ -285,14 +368,15 @@ pub enum ApplicationError {
 
 impl ApplicationError {
     /// The exit status that tells of it: 0 for help, 2 for settings, 3 when the workers did not start,
-    /// 1 for the rest.
+    /// that of the process in the background when there is one, 1 for the rest.
     #[must_use]
     pub fn exit_status(&self) -> i32 {
         match self {
             Self::Help(_) => 0,
             Self::Settings(_) => 2,
             Self::Spawn(_) => 3,
-            Self::Pidfile(_) | Self::Hook(_) | Self::Io(_) => 1,
+            Self::Daemon { status, .. } => *status,
+            Self::Control { .. } | Self::Pidfile(_) | Self::Hook(_) | Self::Io(_) => 1,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ActorId, Placement, State};
+use crate::{ActorId, Placement, State, SystemInfo};
 
 /// What an actor tells about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,8 @@ pub struct Info {
     /// For how many microseconds it has worked on the message at hand, or since it last reported
     /// progress; `None` when it is idle, and always for actors on the loop.
     pub busy_us: Option<u64>,
+    /// The load of the process it runs in; `None` where the system does not tell.
+    pub system: Option<SystemInfo>,
     /// What the actor's own hook added.
     pub extra: BTreeMap<String, String>,
 }

@@ -95,25 +95,30 @@ mod arbiter;
 mod cell;
 mod command;
 mod context;
+mod daemon;
 mod deferred;
 mod error;
 mod host;
 mod id;
 mod info;
+mod inlet;
 mod link;
 mod local;
 mod mailbox;
 mod message;
 mod monitor;
+mod notify;
 mod pidfile;
 mod proxy;
 mod remote;
+mod runner;
 mod settings;
 mod spec;
 mod spin;
 mod state;
 mod status;
 mod supervision;
+mod system;
 mod wire;
 
 pub use actor::{Actor, Failure, Handler};
@@ -128,6 +133,7 @@ pub use error::{AskError, SendError, SpawnError};
 pub use host::host;
 pub use id::ActorId;
 pub use info::{ActorStatus, Info, PoolStatus, TreeInfo};
+pub use inlet::{Guest, Inlet};
 pub use local::{arbiter, current_actor};
 pub use message::Message;
 pub use monitor::{Monitor, MonitorSpec};
@@ -144,4 +150,5 @@ pub use supervision::{
     PoolAction, PoolEvent, PoolOptions, Restart, Shutdown, Strategy, SuperviseError, Supervisor,
     SupervisorOptions, WorkerKey,
 };
+pub use system::SystemInfo;
 pub use wire::{Boot, FromActor, ToActor};

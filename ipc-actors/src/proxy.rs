@@ -493,6 +493,7 @@ pub(crate) fn here_info<A: Actor>(mailbox: &Mailbox<A>, placement: Placement) ->
         handled: status.handled(),
         waiting: mailbox.len() as u64,
         busy_us: status.busy_us(),
+        system: crate::SystemInfo::of(std::process::id()),
         extra: Default::default(),
     }
 }

@@ -250,6 +250,11 @@ impl Settings {
         self.settings.get(name).map(|setting| setting.layer)
     }
 
+    /// The names of all settings, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.settings.keys().copied()
+    }
+
     /// The value of a count; zero if there is no such setting.
     #[must_use]
     pub fn count(&self, name: &str) -> u64 {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use ipc_dispatch::Poster;
 
+use super::config::Offers;
 use super::slot::Seed;
 use super::tree::Tree;
 use crate::deferred::{Resolver, deferred};
@@ -24,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) poster: Poster<Tree>,
     pub(crate) home: Arc<LoopShared>,
     pub(super) begun: Instant,
+    pub(crate) offers: Offers,
     names: Mutex<HashMap<Arc<str>, Named>>,
     groups: Mutex<Groups>,
 }
@@ -55,6 +57,7 @@ impl Shared {
             poster,
             home,
             begun: Instant::now(),
+            offers: Offers::default(),
             names: Mutex::new(HashMap::new()),
             groups: Mutex::default(),
         }

@@ -1,5 +1,7 @@
 //! The root of the tree: the loop, what it supervises, and the handle by which it is reached.
 
+mod config;
+mod drain;
 mod handle;
 mod node;
 mod pool;
@@ -11,6 +13,7 @@ mod slot;
 mod tree;
 mod watch;
 
+pub(crate) use config::{Configure, Exhausted};
 pub use handle::{Arbiter, Spawning};
 pub use node::SupervisorSpec;
 pub(crate) use pool::Crew;

@@ -1,8 +1,8 @@
 //! Pools in the tree.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use ipc_dispatch::Context;
+use ipc_dispatch::{Context, Next};
 
 use super::node::{Member, Start};
 use super::slot::AnySlot;
@@ -139,6 +139,26 @@ impl Tree {
             up: machine.up(),
             total: machine.len(),
         })
+    }
+
+    /// Whether every pool has just what it shall have.
+    fn is_settled(&self) -> bool {
+        self.pools.values().all(|pool| {
+            pool.machine.up() == pool.machine.size() && pool.machine.len() == pool.machine.size()
+        })
+    }
+
+    /// Calls `hook` once all pools have just the workers that they shall have.
+    pub(super) fn when_settled(ctx: &mut Context<'_, Self>, mut hook: impl FnMut() + 'static) {
+        let look = Duration::from_millis(20);
+        ctx.alarm(look, move |ctx: &mut Context<'_, Self>| {
+            if ctx.state.is_settled() {
+                hook();
+                Next::Done
+            } else {
+                Next::After(look)
+            }
+        });
     }
 
     pub(crate) fn resize_pool(ctx: &mut Context<'_, Self>, id: NodeId, size: usize) {

@@ -41,7 +41,7 @@ impl Default for ArbiterOptions {
 /// [`run`](ArbiterLoop::run) to let them finish.
 pub struct ArbiterLoop {
     pub(super) selector: Selector<Tree>,
-    tree: Tree,
+    pub(super) tree: Tree,
     arbiter: Arbiter,
 }
 

@@ -19,7 +19,7 @@ use crate::status::Status;
 use crate::wire::Order;
 use crate::{
     Actor, ActorId, ChildPolicy, Commands, ExitReason, Info, Placement, Proxy, SpawnError, Spec,
-    State,
+    State, SystemInfo,
 };
 
 /// Messages an actor on the loop may handle before the others get their turn.
@@ -418,6 +418,8 @@ impl<A: Actor> AnySlot for Slot<A> {
             Running::Process(process) => process.pid(),
             Running::Local(_) | Running::Thread(_) => std::process::id(),
         };
+        // Of those in this process there may be very many.
+        let own = matches!(self.running, Running::Process(_));
         Info {
             id: self.seed.id,
             name: self.seed.name.to_string(),
@@ -430,6 +432,7 @@ impl<A: Actor> AnySlot for Slot<A> {
             handled: self.seed.status.handled(),
             waiting: self.seed.proxy().waiting() as u64 + self.seed.status.waiting_there(),
             busy_us: self.seed.status.busy_us(),
+            system: own.then(|| SystemInfo::of(pid)).flatten(),
             extra: Default::default(),
         }
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use ipc_dispatch::{AlarmId, Context, Next};
 
+use super::drain::Drain;
 use super::handle::Shared;
 use super::node::Node;
 use super::pool::PoolNode;
@@ -82,6 +83,7 @@ pub(crate) struct Tree {
     /// The exit status, once somebody has asked for the end.
     pub(super) status: Option<i32>,
     pub(super) root_ended: Option<ExitReason>,
+    pub(super) drain: Option<Drain>,
 }
 
 impl Tree {
@@ -100,6 +102,7 @@ impl Tree {
             ready: Vec::new(),
             status: None,
             root_ended: None,
+            drain: None,
         }
     }
 
@@ -269,6 +272,9 @@ impl Tree {
 
     /// Begins the end; a second call does not wait any more.
     pub(super) fn stop(ctx: &mut Context<'_, Self>, status: i32) {
+        if Self::drains_first(ctx, status) {
+            return;
+        }
         let again = ctx.state.status.is_some();
         ctx.state.status.get_or_insert(status);
         let free = |entry: &Entry| matches!(entry.owner, Owner::Nobody);

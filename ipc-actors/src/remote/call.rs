@@ -1,6 +1,7 @@
 //! What a caller may ask, and how it is answered.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,7 @@ use super::seal::Seal;
 use super::server::LOOK;
 use super::stats::Counters;
 use super::wire::{Found, Manage, Managed, Request, Response};
+use crate::arbiter::Exhausted;
 use crate::command::{CommandId, decode, encode};
 use crate::wire::Block;
 use crate::{Access, ActorId, Arbiter, AskError, Info};
@@ -133,6 +135,9 @@ impl Call {
                     return;
                 }
             }
+            if let Request::Quit = request {
+                return;
+            }
             self.take(request, &mut known);
         }
     }
@@ -242,6 +247,7 @@ impl Call {
                     None => self.strike(),
                 }
             }
+            Request::Quit => {}
             Request::Manage { request, order } => self.manage(request, &order),
         }
     }
@@ -315,7 +321,45 @@ impl Call {
                 self.arbiter.kill_actor(ActorId(id));
                 answered(Ok(Managed::Done));
             }
+            Manage::ConfigList | Manage::ConfigGet(_) | Manage::ConfigSet(..) => {
+                answered(self.configure(order));
+            }
+            Manage::Spawn(ref name) => match self.arbiter.shared.offers.spawner(name) {
+                Ok(spawner) => spawner(&self.arbiter).then(move |id| {
+                    let id = id.map_err(|error| AskError::Codec(error.to_string()));
+                    answered(id.map(|id| Managed::Id(id.to_u64())));
+                }),
+                Err(Exhausted::Spent) => answered(Err(AskError::Full)),
+                Err(Exhausted::Unknown) => {
+                    answered(Err(AskError::UnknownCommand(name.clone())));
+                }
+            },
+            Manage::Run(ref name, ref text) => {
+                let runner = self.arbiter.shared.offers.runner(name);
+                let unknown = || AskError::UnknownCommand(name.clone());
+                let done = runner.ok_or_else(unknown).and_then(|runner| {
+                    let run = AssertUnwindSafe(|| runner(text));
+                    catch_unwind(run).map_err(|_| AskError::Started)
+                });
+                answered(done.map(Managed::Text));
+            }
         }
+    }
+}
+
+impl Call {
+    fn configure(&self, order: &Manage) -> Result<Managed, AskError> {
+        let settings = self.arbiter.shared.offers.settings();
+        let unknown = || AskError::UnknownCommand("config".to_owned());
+        let settings = settings.ok_or_else(unknown)?;
+        Ok(match order {
+            Manage::ConfigGet(name) => Managed::Setting(settings.get(name)),
+            Manage::ConfigSet(name, value) => {
+                let set = settings.set(name, value);
+                Managed::Text(set.map(|()| String::new()))
+            }
+            _ => Managed::Settings(settings.list()),
+        })
     }
 }
 
@@ -328,6 +372,10 @@ impl Manage {
             Self::Reload => (Access::Peer, "reload"),
             Self::StopActor(_) => (Access::Peer, "stop"),
             Self::KillActor(_) => (Access::Peer, "kill"),
+            Self::ConfigList | Self::ConfigGet(_) => (Access::Authenticated, "config get"),
+            Self::ConfigSet(..) => (Access::Peer, "config set"),
+            Self::Spawn(_) => (Access::Peer, "spawn"),
+            Self::Run(..) => (Access::Peer, "run"),
         }
     }
 }

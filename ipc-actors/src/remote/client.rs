@@ -251,6 +251,17 @@ impl RemoteArbiter {
         })
     }
 
+    /// The command `quit`: ends the connection, also for the proxies that were found by it. What is
+    /// waited for ends with [`Lost`](AskError::Lost). One that is made anew has to prove its key anew.
+    pub fn quit(&self) {
+        // One that is gone needs no word.
+        let _ = self.connection.send(&Request::Quit, Deadline::Now);
+        let waiting = self.connection.table.lock().take();
+        for (_, waiting) in waiting.into_iter().flatten() {
+            waiting.fail(AskError::Lost);
+        }
+    }
+
     /// What the arbiter lets this connection do. A connection that is made anew has to prove its key
     /// anew.
     #[must_use]

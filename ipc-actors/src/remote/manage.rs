@@ -52,6 +52,58 @@ impl RemoteArbiter {
         self.order(Manage::KillActor(id.to_u64()), done)
     }
 
+    /// The settings of the program and their values; those of secrets are `***`. Needs
+    /// [`Access::Authenticated`](crate::Access::Authenticated), and a program that is an
+    /// [`Application`](crate::Application), as the next two.
+    pub fn config(&self) -> Deferred<Vec<(String, String)>, AskError> {
+        self.order(Manage::ConfigList, |managed| match managed {
+            Managed::Settings(settings) => Some(settings),
+            _ => None,
+        })
+    }
+
+    /// The command `config get`: a setting's value, `None` if there is no such setting. Needs
+    /// [`Access::Authenticated`](crate::Access::Authenticated).
+    pub fn config_get(&self, name: &str) -> Deferred<Option<String>, AskError> {
+        self.order(
+            Manage::ConfigGet(name.to_owned()),
+            |managed| match managed {
+                Managed::Setting(value) => Some(value),
+                _ => None,
+            },
+        )
+    }
+
+    /// The command `config set`: [`Running::config_set`](crate::Running::config_set). Answers in its own
+    /// words what is wrong with the name or value. Needs [`Access::Peer`](crate::Access::Peer).
+    pub fn config_set(&self, name: &str, value: &str) -> Deferred<Result<(), String>, AskError> {
+        let order = Manage::ConfigSet(name.to_owned(), value.to_owned());
+        self.order(order, |managed| match managed {
+            Managed::Text(set) => Some(set.map(drop)),
+            _ => None,
+        })
+    }
+
+    /// The command `spawn`: what was [offered](crate::Arbiter::offer_spawn) under this name. Answers the
+    /// new actor's id when it has started; [`Full`](AskError::Full) if that was done often enough. Needs
+    /// [`Access::Peer`](crate::Access::Peer).
+    pub fn spawn(&self, offer: &str) -> Deferred<ActorId, AskError> {
+        self.order(Manage::Spawn(offer.to_owned()), |managed| match managed {
+            Managed::Id(id) => Some(ActorId(id)),
+            _ => None,
+        })
+    }
+
+    /// The command `run`: the function that was [offered](crate::Arbiter::offer_run) under this name;
+    /// nothing else can be run. Answers what it answers. Needs [`Access::Peer`](crate::Access::Peer).
+    pub fn run(&self, offer: &str, text: &str) -> Deferred<Result<String, String>, AskError> {
+        let order = Manage::Run(offer.to_owned(), text.to_owned());
+        self.order(order, |managed| match managed {
+            Managed::Text(text) => Some(text),
+            _ => None,
+        })
+    }
+
     fn order<T: Send + 'static>(
         &self,
         order: Manage,

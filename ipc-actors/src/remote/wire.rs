@@ -6,7 +6,7 @@ use crate::wire::Block;
 use crate::{AskError, Info, Placement, TreeInfo};
 
 /// Changes when the frames below do; peers with another one are refused by the hand-shake.
-pub(super) const SCHEMA: u64 = 0x6970_632d_6163_7433;
+pub(super) const SCHEMA: u64 = 0x6970_632d_6163_7434;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
@@ -38,6 +38,8 @@ pub(super) enum Request {
     Stop {
         actor: u64,
     },
+    /// The caller goes.
+    Quit,
     /// A command to the arbiter itself.
     Manage {
         request: u64,
@@ -55,6 +57,13 @@ pub(super) enum Manage {
     Reload,
     StopActor(u64),
     KillActor(u64),
+    ConfigList,
+    ConfigGet(String),
+    ConfigSet(String, String),
+    /// Spawn what was offered under this name.
+    Spawn(String),
+    /// Run what was offered under this name, with this text.
+    Run(String, String),
 }
 
 /// What the arbiter answers.
@@ -64,6 +73,10 @@ pub(super) enum Managed {
     Tree(Box<TreeInfo>),
     /// Whether there was such an actor.
     Found(bool),
+    Settings(Vec<(String, String)>),
+    Setting(Option<String>),
+    Text(Result<String, String>),
+    Id(u64),
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -4,24 +4,27 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 
 use ipc_core::Address;
 use ipc_marshal::Duct;
+use tempfile::TempDir;
 
 use crate::support::{LIMIT, eventually, is_alive, signal, within};
 
-struct Server {
-    child: Child,
-    address: Address,
-    folder: PathBuf,
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    /// Kept open: a program that prints to nobody panics.
+    _stdout: BufReader<ChildStdout>,
+    pub(crate) address: Address,
+    pub(crate) folder: Arc<TempDir>,
 }
 
-type Client = Duct<String, Result<String, String>>;
+pub(crate) type Client = Duct<String, Result<String, String>>;
 
 /// The example, which `cargo test` builds next to the tests.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let test = std::env::current_exe().expect("a path");
     let folder = test
         .parent()
@@ -30,55 +33,52 @@ fn program() -> PathBuf {
     folder.join("examples").join("echo_server")
 }
 
-fn folder() -> PathBuf {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("ipc-actors-{}-{count}", std::process::id());
-    let folder = std::env::temp_dir().join(name);
-    fs::create_dir(&folder).expect("a folder");
-    folder
-}
-
 impl Server {
-    fn start(arguments: &[&str]) -> Self {
-        Self::start_in(folder(), arguments)
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_in(Arc::new(tempfile::tempdir().expect("a folder")), arguments)
     }
 
-    fn start_in(folder: PathBuf, arguments: &[&str]) -> Self {
+    pub(crate) fn start_in(folder: Arc<TempDir>, arguments: &[&str]) -> Self {
+        let path = folder.path().display();
         let mut child = Command::new(program())
-            .args(["--bind", &format!("unix:{}/echo", folder.display())])
-            .args(["--pidfile", &format!("{}/pid", folder.display())])
+            .args(["--bind", &format!("unix:{path}/echo")])
+            .args(["--pidfile", &format!("{path}/pid")])
+            .args(["--control", &format!("unix:{path}/control")])
             .args(["--graceful-timeout", "2"])
             .args(arguments)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the example");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("it is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let mut stdout = BufReader::new(stdout);
+        stdout.read_line(&mut line).expect("a line");
         let address = line.trim().strip_prefix("listening on ").expect(&line);
         let address = address.parse().expect("an address");
         Self {
             child,
+            _stdout: stdout,
             address,
             folder,
         }
     }
 
-    fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Duct::connect(&self.address).expect("a connection")
     }
 
-    fn pidfile(&self) -> PathBuf {
-        self.folder.join("pid")
+    pub(crate) fn pidfile(&self) -> PathBuf {
+        self.folder.path().join("pid")
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         signal(self.child.id(), name);
     }
 
     /// The processes of its workers.
-    fn workers(&self) -> BTreeSet<u32> {
+    pub(crate) fn workers(&self) -> BTreeSet<u32> {
         let path = format!("/proc/{0}/task", self.child.id());
         let Ok(tasks) = fs::read_dir(path) else {
             return BTreeSet::new();
@@ -94,7 +94,7 @@ impl Server {
         children.flatten().collect()
     }
 
-    fn wait(&mut self) -> Option<i32> {
+    pub(crate) fn wait(&mut self) -> Option<i32> {
         self.child.wait().expect("its end").code()
     }
 }
@@ -103,11 +103,10 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
-        drop(fs::remove_dir_all(&self.folder));
     }
 }
 
-fn say(client: &mut Client, text: &str) -> u32 {
+pub(crate) fn say(client: &mut Client, text: &str) -> u32 {
     client.send(text.to_owned()).expect("a connection");
     let answer = client.recv().expect("an answer").expect("an echo");
     let pid = answer
@@ -219,9 +218,7 @@ fn when_the_arbiter_is_killed_its_workers_end_by_themselves() {
         eventually(|| !is_alive(stopped));
 
         // What it left behind keeps nobody out.
-        let folder = server.folder.clone();
-        server.folder = folder.join("gone");
-        let mut next = Server::start_in(folder, &[]);
+        let mut next = Server::start_in(Arc::clone(&server.folder), &[]);
         say(&mut next.client(), "again");
         next.signal("TERM");
         assert_eq!(next.wait(), Some(0));

@@ -13,4 +13,5 @@ mod settings;
 mod supervision;
 mod support;
 mod trees;
+mod upgrade;
 mod watching;

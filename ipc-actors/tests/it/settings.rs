@@ -38,7 +38,8 @@ fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 
 #[test]
 fn each_layer_beats_the_one_before() {
-    let path = std::env::temp_dir().join(format!("ipc-actors-settings-{}", std::process::id()));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("settings");
     std::fs::write(
         &path,
         "workers = 2\ntimeout = 1.5\nlog_handlers = [\"a\", \"b\"]\n",
@@ -75,7 +76,6 @@ fn each_layer_beats_the_one_before() {
     );
     assert_eq!(all.seconds("timeout"), Duration::from_millis(1500));
     assert_eq!(all.show("log_handlers").as_deref(), Some("a,b"));
-    std::fs::remove_file(&path).unwrap();
 }
 
 #[test]

@@ -1,0 +1,259 @@
+//! An application from its start to its end.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
+
+use ipc_core::{Address, Deadline};
+use ipc_marshal::AuthKey;
+
+use crate::application::{common, pool};
+use crate::arbiter::Configure;
+use crate::daemon::{Daemon, daemonize};
+use crate::inlet::{Inlets, old_process};
+use crate::notify::{notify, watchdog};
+use crate::{
+    Access, Application, ApplicationError, ArbiterLoop, ArbiterOptions, Listener, Parsed, Pidfile,
+    PidfileError, RemoteOptions, Running, Settings, SettingsError, Spec,
+};
+
+/// How often the place of the process before this one is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What the settings are read from, when it starts and whenever HUP comes.
+pub(crate) struct Sources {
+    pub(crate) arguments: Vec<String>,
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+impl Sources {
+    fn read<P: Application>(&self) -> Result<(Settings, Parsed), SettingsError> {
+        let mut settings = common(P::NAME);
+        P::settings(&mut settings);
+        let (arguments, environment) = (self.arguments.clone(), self.environment.clone());
+        let parsed = settings.load(arguments, environment)?;
+        Ok((settings, parsed))
+    }
+}
+
+pub(crate) fn run<P: Application>(
+    program: P,
+    sources: Sources,
+    daemon: &mut Option<Daemon>,
+) -> Result<i32, ApplicationError> {
+    let (settings, parsed) = sources.read::<P>()?;
+    if parsed.help {
+        return Err(ApplicationError::Help(settings.help()));
+    }
+    if settings.flag("daemon") && daemon.is_none() && old_process().is_none() {
+        let started = daemonize()?;
+        return started
+            .map(|()| 0)
+            .map_err(|(status, error)| ApplicationError::Daemon { status, error });
+    }
+    let inlets = Arc::new(Inlets::new()?);
+    let place = Rc::new(RefCell::new(Place::take(settings.text("pidfile"))?));
+    let params = program.worker(&settings).map_err(ApplicationError::Hook)?;
+    let mut root = ArbiterLoop::new(ArbiterOptions::default())?;
+    root.handle_signals()?;
+    let _control = control(&root, &settings)?;
+    let (closing, empty) = (Arc::clone(&inlets), Arc::clone(&inlets));
+    root.drain_first(
+        move || {
+            notify("STOPPING=1");
+            closing.close();
+        },
+        move || empty.guests() == 0,
+        settings.seconds("graceful_timeout"),
+    );
+    let spec = pool(P::NAME, Spec::<P::Worker>::new(params), &settings);
+    let monitor = root.wait(root.arbiter().monitor(spec))??;
+    let running = Running {
+        monitor,
+        settings: Arc::new(RwLock::new(settings)),
+        parsed,
+        inlets,
+    };
+    let configure: Arc<dyn Configure> = Arc::new(running.clone());
+    root.arbiter()
+        .shared
+        .offers
+        .set_settings(Some(Arc::clone(&configure)));
+    let program = Rc::new(RefCell::new(program));
+    heed(&mut root, &program, &running, sources)?;
+    let begun = program.borrow_mut().started(&running);
+    match &begun {
+        Ok(()) => {
+            notify(&format!("READY=1\nMAINPID={}", std::process::id()));
+            if let Some(daemon) = daemon {
+                daemon.ready();
+            }
+            Place::succeed(&place, &mut root);
+        }
+        Err(_) => root.arbiter().stop(),
+    }
+    let status = root.run()?;
+    running.inlets.finish();
+    root.arbiter().shared.offers.set_settings(None);
+    program.borrow_mut().stopped();
+    begun.map(|()| status).map_err(ApplicationError::Hook)
+}
+
+/// Gives signals their meaning to this program, on top of what they mean to its workers.
+fn heed<P: Application>(
+    root: &mut ArbiterLoop,
+    program: &Rc<RefCell<P>>,
+    running: &Running<P::Worker>,
+    sources: Sources,
+) -> Result<(), ApplicationError> {
+    let (reloading, now) = (Rc::clone(program), running.clone());
+    root.on_reload(move || match sources.read::<P>() {
+        Ok((settings, _)) => {
+            notify("RELOADING=1");
+            let size = usize::try_from(settings.count("workers")).unwrap_or(usize::MAX);
+            *now.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+            now.monitor.resize(size.max(1));
+            reloading.borrow_mut().reloaded(&now);
+        }
+        Err(error) => reloading.borrow_mut().reload_failed(&error),
+    })?;
+    root.on_settled_after_reload(|| notify("READY=1"))?;
+    let reopening = Rc::clone(program);
+    root.on_reopen(move || reopening.borrow_mut().reopen())?;
+    upgrades(root, program, &running.inlets)?;
+    if let Some(period) = watchdog() {
+        // From the loop itself: one that does not turn shows no life.
+        root.every(period, || {
+            notify("WATCHDOG=1");
+            true
+        });
+    }
+    Ok(())
+}
+
+/// Has USR2 start the program anew.
+fn upgrades<P: Application>(
+    root: &mut ArbiterLoop,
+    program: &Rc<RefCell<P>>,
+    inlets: &Arc<Inlets>,
+) -> Result<(), ApplicationError> {
+    // The path and not the file: a new program may have taken its place.
+    let path = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
+    let under_way = Arc::new(AtomicBool::new(false));
+    let failed = Arc::new(Mutex::new(None));
+    let (inlets, tell) = (Arc::clone(inlets), Arc::clone(&failed));
+    let begin = move || {
+        // Relaxed: the flag orders nothing else.
+        if under_way.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        let mut child = match inlets.hand_over(&path) {
+            Ok(child) => child,
+            Err(error) => {
+                under_way.store(false, Ordering::Relaxed);
+                *tell.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+                return true;
+            }
+        };
+        let (flag, tell) = (Arc::clone(&under_way), Arc::clone(&tell));
+        let waiting = thread::Builder::new().name("upgrade".to_owned());
+        // Without a thread it stays a zombie until this process ends, and is the only try.
+        drop(waiting.spawn(move || {
+            let why = match child.wait() {
+                Ok(status) => format!("the new program ended: {status}"),
+                Err(error) => error.to_string(),
+            };
+            *tell.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+            flag.store(false, Ordering::Relaxed);
+        }));
+        true
+    };
+    let program = Rc::clone(program);
+    root.on_upgrade(begin, move || {
+        let why = failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let is_over = why.is_some();
+        if let Some(why) = why {
+            program.borrow_mut().upgrade_failed(&why);
+        }
+        is_over
+    })?;
+    Ok(())
+}
+
+/// Listens for operators, if the settings say where.
+fn control(root: &ArbiterLoop, settings: &Settings) -> Result<Option<Listener>, ApplicationError> {
+    let Some(text) = settings.text("control") else {
+        return Ok(None);
+    };
+    let wrong = |source| ApplicationError::Control {
+        address: text.to_owned(),
+        source,
+    };
+    let address: Address = text
+        .parse()
+        .map_err(|error| wrong(std::io::Error::new(std::io::ErrorKind::InvalidInput, error)))?;
+    let mut options = RemoteOptions::new();
+    if let Some(key) = settings.text("control_key") {
+        options = options.key_for(AuthKey::new(key), Access::Peer);
+    }
+    let deadline = Deadline::after(Duration::from_secs(1));
+    loop {
+        match root.arbiter().listen(&address, options.clone()) {
+            Ok(listener) => return Ok(Some(listener)),
+            // The process before this one has it until it ends.
+            Err(_) if old_process().is_some() => return Ok(None),
+            Err(error)
+                if error.kind() == std::io::ErrorKind::AddrInUse && !deadline.is_expired() =>
+            {
+                thread::park_timeout(LOOK);
+            }
+            Err(error) => return Err(wrong(error)),
+        }
+    }
+}
+
+/// The pid file, or the place in line for it.
+struct Place {
+    /// What is held now.
+    held: Option<Pidfile>,
+    /// What shall be held once the process before this one has ended.
+    wanted: Option<PathBuf>,
+}
+
+impl Place {
+    fn take(path: Option<&str>) -> Result<Self, PidfileError> {
+        let Some(path) = path else {
+            let (held, wanted) = (None, None);
+            return Ok(Self { held, wanted });
+        };
+        let (path, wanted) = match old_process() {
+            Some(_) => (format!("{path}.2"), Some(PathBuf::from(path))),
+            None => (path.to_owned(), None),
+        };
+        let held = Some(Pidfile::create(path)?);
+        Ok(Self { held, wanted })
+    }
+
+    /// Takes the place of the process before this one as soon as it has ended.
+    fn succeed(place: &Rc<RefCell<Self>>, root: &mut ArbiterLoop) {
+        if place.borrow().wanted.is_none() {
+            return;
+        }
+        let place = Rc::clone(place);
+        root.every(LOOK, move || {
+            let mut place = place.borrow_mut();
+            if old_process().is_none()
+                && let Some(path) = &place.wanted
+                && let Ok(pidfile) = Pidfile::create(path)
+            {
+                place.held = Some(pidfile);
+                place.wanted = None;
+            }
+            place.wanted.is_some()
+        });
+    }
+}
