@@ -19,11 +19,20 @@ const CAPACITY: usize = 16 << 10;
 pub(crate) struct Sum(u64);
 
 #[derive(Serialize, Deserialize)]
-struct Add(u64);
+pub(crate) struct Add(pub(crate) u64);
+
+/// Ends the process of whoever gets it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Crash;
 
 impl Message for Add {
     type Reply = u64;
     const NAME: &'static str = "add";
+}
+
+impl Message for Crash {
+    type Reply = ();
+    const NAME: &'static str = "crash";
 }
 
 impl Actor for Sum {
@@ -31,7 +40,7 @@ impl Actor for Sum {
     const NAME: &'static str = "sum";
 
     fn commands(commands: &mut Commands<Self>) {
-        commands.on::<Add>();
+        commands.on::<Add>().on::<Crash>();
     }
 
     fn init((): (), _: &mut Context<'_, Self>) -> Result<Self, Failure> {
@@ -43,6 +52,12 @@ impl Handler<Add> for Sum {
     fn handle(&mut self, Add(by): Add, _: &mut Context<'_, Self>) -> u64 {
         self.0 += by;
         self.0
+    }
+}
+
+impl Handler<Crash> for Sum {
+    fn handle(&mut self, _: Crash, _: &mut Context<'_, Self>) {
+        std::process::abort();
     }
 }
 

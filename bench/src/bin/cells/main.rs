@@ -19,6 +19,7 @@ mod drive;
 mod events;
 mod in_place;
 mod ipc;
+mod lives;
 mod message;
 mod pool;
 mod typed;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
                 .chain(events::list())
                 .chain(codecs::list())
                 .chain(actors::list())
+                .chain(lives::list())
             {
                 println!(
                     "{{\"group\":\"{group}\",\"peer\":\"{peer}\",\"case\":\"{case}\",\"size\":{size}}}"
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
                 || events::cell(peer, case, size, ms)
                 || codecs::cell(peer, case, size, ms)
                 || actors::cell(peer, case, size, ms)
+                || lives::cell(peer, case, size, ms)
             {
                 ExitCode::SUCCESS
             } else {
