@@ -107,6 +107,7 @@ mod local;
 mod mailbox;
 mod message;
 mod monitor;
+mod monitor_spec;
 mod notify;
 mod pidfile;
 mod proxy;
@@ -136,7 +137,8 @@ pub use info::{ActorStatus, Info, PoolStatus, TreeInfo};
 pub use inlet::{Guest, Inlet};
 pub use local::{arbiter, current_actor};
 pub use message::Message;
-pub use monitor::{Monitor, MonitorSpec};
+pub use monitor::Monitor;
+pub use monitor_spec::MonitorSpec;
 pub use pidfile::{Pidfile, PidfileError};
 pub use proxy::Proxy;
 pub use remote::{

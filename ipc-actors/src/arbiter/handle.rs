@@ -74,18 +74,27 @@ impl Shared {
         proxy: Proxy<A>,
         allowed: Option<Arc<[String]>>,
     ) -> Result<(), SpawnError> {
+        let proxy = Box::new(proxy);
+        self.insert(name, Named { id, proxy, allowed })
+    }
+
+    /// Registers what is no single actor.
+    pub(crate) fn register_any(
+        &self,
+        name: &Arc<str>,
+        id: ActorId,
+        proxy: Box<dyn Erased>,
+    ) -> Result<(), SpawnError> {
+        let allowed = None;
+        self.insert(name, Named { id, proxy, allowed })
+    }
+
+    fn insert(&self, name: &Arc<str>, named: Named) -> Result<(), SpawnError> {
         let mut names = self.names();
         if names.contains_key(name) {
             return Err(SpawnError::NameTaken(name.to_string()));
         }
-        names.insert(
-            Arc::clone(name),
-            Named {
-                id,
-                proxy: Box::new(proxy),
-                allowed,
-            },
-        );
+        names.insert(Arc::clone(name), named);
         Ok(())
     }
 

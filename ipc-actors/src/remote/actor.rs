@@ -106,6 +106,17 @@ impl RemoteActor {
         answer
     }
 
+    /// Sends a text there and back, as [`Proxy::echo`](crate::Proxy::echo) does with a value.
+    pub fn echo(&self, text: &str) -> Deferred<String, AskError> {
+        let (resolver, answer) = deferred();
+        let answered = move |answer: Result<&[u8], AskError>| {
+            resolver.resolve(answer.map(|bytes| String::from_utf8_lossy(bytes).into_owned()));
+        };
+        self.route
+            .echo(text.as_bytes().to_vec(), Box::new(answered));
+        answer
+    }
+
     /// As [`Proxy::info`](crate::Proxy::info).
     pub fn info(&self) -> Deferred<Info, AskError> {
         let (resolver, answer) = deferred();

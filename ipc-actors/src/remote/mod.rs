@@ -8,6 +8,7 @@ mod door;
 mod greeting;
 mod manage;
 mod options;
+mod pool;
 mod seal;
 mod server;
 mod stats;

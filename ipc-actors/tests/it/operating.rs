@@ -157,3 +157,38 @@ fn over_tcp_a_key_lets_look_and_not_touch() {
         assert!(Access::Authenticated < Access::Peer);
     });
 }
+
+#[cfg(feature = "json")]
+#[test]
+fn a_published_pool_is_called_like_one_actor() {
+    with_arbiter(|arbiter| {
+        let listener = listen(arbiter, "pool");
+        let remote = connect(&listener);
+        let pool = MonitorSpec::new("crew", named("crew").placement(Placement::Process), 2);
+        let pool = arbiter
+            .monitor(pool.requests_max(3, 0))
+            .wait()
+            .expect("a start");
+        pool.publish("crew").expect("the name is free");
+        assert!(pool.publish("crew").is_err());
+        let crew = remote.find("crew").expect("the pool");
+        assert_eq!(crew.kind(), "counter");
+        assert_eq!(crew.ping().wait(), Ok(()));
+        assert_eq!(crew.echo("to and fro").wait().as_deref(), Ok("to and fro"));
+        // More than the workers that there are at first will do.
+        for _ in 0..10 {
+            assert!(crew.call("add", "1").wait().is_ok());
+        }
+        let unknown = crew.call("frobnicate", "null").wait();
+        assert_eq!(
+            unknown,
+            Err(AskError::UnknownCommand("frobnicate".to_owned()))
+        );
+        eventually(|| {
+            let tree = remote.tree().wait().expect("the tree");
+            tree.actors.iter().all(|actor| actor.info.handled <= 3)
+        });
+        let proxy: Proxy<Counter> = remote.get_actor("crew").expect("the kind is right");
+        assert!(proxy.ask_timeout(Pid, LIMIT).is_ok());
+    });
+}
