@@ -39,6 +39,12 @@ pub trait Application: Sized + 'static {
     /// Ends the program before anything is started.
     fn worker(&self, settings: &Settings) -> Result<<Self::Worker as Actor>::Params, Failure>;
 
+    /// Changes how workers are treated beyond what the settings say: that they compute for long without
+    /// looking at their mailbox, for one. Placement and limits of time are set after this.
+    fn adapt(&self, worker: Spec<Self::Worker>) -> Spec<Self::Worker> {
+        worker
+    }
+
     /// Called when all workers are up.
     ///
     /// # Errors

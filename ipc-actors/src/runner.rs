@@ -70,7 +70,8 @@ pub(crate) fn run<P: Application>(
         move || empty.guests() == 0,
         settings.seconds("graceful_timeout"),
     );
-    let spec = pool(P::NAME, Spec::<P::Worker>::new(params), &settings);
+    let worker = program.adapt(Spec::<P::Worker>::new(params));
+    let spec = pool(P::NAME, worker, &settings);
     let monitor = root.wait(root.arbiter().monitor(spec))??;
     let running = Running {
         monitor,

@@ -2,12 +2,14 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::commands::actor::ActorArgs;
 use crate::commands::bench::BenchArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::duct::DuctArgs;
 use crate::commands::man::ManArgs;
 use crate::commands::map::MapArgs;
+use crate::commands::top::TopArgs;
 
 /// Check a machine's inter-process communication, and run work in worker processes.
 #[derive(Debug, Parser)]
@@ -28,6 +30,8 @@ pub(crate) enum Command {
     Map(MapArgs),
     Duct(DuctArgs),
     Bench(BenchArgs),
+    Actor(ActorArgs),
+    Top(TopArgs),
     Doctor(DoctorArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),

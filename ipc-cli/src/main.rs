@@ -2,8 +2,10 @@
 
 mod args;
 mod commands;
+mod demo;
 mod execution;
 mod interrupt;
+mod key;
 mod output;
 mod parrot;
 mod run;

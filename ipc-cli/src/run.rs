@@ -7,7 +7,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::args::{Args, Command};
-use crate::commands::{bench, completions, doctor, duct, man, map, peer, smoke};
+use crate::commands::{actor, bench, completions, doctor, duct, man, map, peer, smoke, top};
 use crate::output::complain;
 
 /// How a command that could be carried out ended.
@@ -19,6 +19,8 @@ pub(crate) enum Outcome {
     Partial,
     /// A signal ended it: its number.
     Interrupted(i32),
+    /// It has a status of its own.
+    Status(u8),
 }
 
 /// The status of a command line that is wrong, as clap and the shell's own commands have it.
@@ -38,6 +40,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Map(args) => map::run(&args),
         Command::Duct(args) => duct::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Actor(args) => actor::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
@@ -53,6 +57,7 @@ fn report(result: Result<Outcome>) -> ExitCode {
         Ok(Outcome::Interrupted(signal)) => {
             u8::try_from(SIGNALLED + signal).map_or(ExitCode::FAILURE, ExitCode::from)
         }
+        Ok(Outcome::Status(status)) => ExitCode::from(status),
         Err(error) => {
             complain(format_args!("{error:#}"));
             ExitCode::FAILURE

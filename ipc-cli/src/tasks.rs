@@ -13,6 +13,7 @@ use ipc_marshal::Duct;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::demo::Demo;
 use crate::execution::command;
 use crate::parrot::Parrot;
 use crate::words::{Locale, WordCounter};
@@ -85,7 +86,8 @@ pub(crate) fn registry() -> Registry {
         panic,
         die,
         multiplier,
-        host::<Parrot>
+        host::<Parrot>,
+        host::<Demo>
     ]
 }
 

@@ -1,5 +1,6 @@
 //! One module a subcommand.
 
+pub(crate) mod actor;
 pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod doctor;
@@ -8,3 +9,4 @@ pub(crate) mod man;
 pub(crate) mod map;
 pub(crate) mod peer;
 pub(crate) mod smoke;
+pub(crate) mod top;

@@ -63,8 +63,14 @@ fn help_is_as_it_was() {
     for name in subcommands() {
         check_snapshot(&name, &[&name, "--help"]);
     }
-    for (name, below) in [("duct", "listen"), ("duct", "connect")] {
-        check_snapshot(&format!("{name}-{below}"), &[name, below, "--help"]);
+    let below = [
+        ("duct", &["listen", "connect"][..]),
+        ("actor", &["serve", "call", "info", "stop"]),
+    ];
+    for (name, below) in below {
+        for below in below {
+            check_snapshot(&format!("{name}-{below}"), &[name, below, "--help"]);
+        }
     }
 }
 

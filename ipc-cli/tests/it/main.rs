@@ -5,6 +5,7 @@
     reason = "a test fails by panicking, and says why it skips something"
 )]
 
+mod actor;
 mod bench;
 mod command_line;
 mod doctor;
@@ -16,3 +17,4 @@ mod python;
 mod smoke;
 mod support;
 mod tidy;
+mod top;

@@ -1,27 +1,24 @@
 //! Peers come, talk and go while signals are listened to.
 
-use std::fs;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use ipc_core::{AnyChannel, Port};
 use ipc_dispatch::{Context, Control, Key, Poster, Selector};
-use ipc_marshal::{AuthKey, AuthRole};
+use ipc_marshal::AuthRole;
 
 use super::args::{DuctArgs, LinkArgs, Side};
 use super::conversation::Terms;
 use super::lines::{self, Faults};
+use crate::interrupt::SIGNALS;
+use crate::key::read_key;
 use crate::output::{Output, complain};
 use crate::run::Outcome;
 
 /// How many peers may be sent their messages back at the same time.
 const ECHOES_MAX: usize = 64;
-
-/// HUP, INT and TERM, by the numbers that they have on every Unix.
-const SIGNALS: [i32; 3] = [1, 2, 15];
 
 /// What the loop knows.
 struct Desk {
@@ -99,19 +96,6 @@ pub(crate) fn run(args: &DuctArgs) -> Result<Outcome> {
         Outcome::Complete if terms.faults.any() => Outcome::Partial,
         outcome => outcome,
     })
-}
-
-/// The key in a file, without the line break that editors put at its end.
-fn read_key(path: &Path) -> Result<AuthKey> {
-    let mut key =
-        fs::read(path).with_context(|| format!("cannot read the key in '{}'", path.display()))?;
-    if key.last() == Some(&b'\n') {
-        key.pop();
-    }
-    if key.is_empty() {
-        bail!("there is no key in '{}'", path.display());
-    }
-    Ok(AuthKey::new(key))
 }
 
 fn listen(selector: &mut Selector<Desk>, link: &LinkArgs) -> Result<()> {
