@@ -129,7 +129,8 @@ macro_rules! write_by_deadline {
         impl std::io::Write for $half {
             #[inline]
             fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
-                self.write_vectored(&[std::io::IoSlice::new(buf)])
+                let deadline = self.deadline();
+                self.write_deadline(&[std::io::IoSlice::new(buf)], deadline)
             }
 
             #[inline]

@@ -116,12 +116,14 @@ impl Channel for Pipe {
 }
 
 impl PipeReader {
+    #[inline]
     fn deadline(&self) -> Deadline {
         blocking(&self.nonblocking)
     }
 }
 
 impl PipeWriter {
+    #[inline]
     fn deadline(&self) -> Deadline {
         blocking(&self.nonblocking)
     }

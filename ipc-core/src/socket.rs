@@ -268,12 +268,14 @@ impl Shared {
 }
 
 impl SocketReader {
+    #[inline]
     fn deadline(&self) -> Deadline {
         self.shared.blocking()
     }
 }
 
 impl SocketWriter {
+    #[inline]
     fn deadline(&self) -> Deadline {
         self.shared.blocking()
     }

@@ -87,6 +87,7 @@ impl RingReader {
         self.nonblocking = nonblocking;
     }
 
+    #[inline]
     fn deadline(&self) -> Deadline {
         if self.nonblocking {
             Deadline::Now

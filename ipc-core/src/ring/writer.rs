@@ -96,6 +96,7 @@ impl RingWriter {
         self.nonblocking = nonblocking;
     }
 
+    #[inline]
     fn deadline(&self) -> Deadline {
         if self.nonblocking {
             Deadline::Now
