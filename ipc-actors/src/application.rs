@@ -18,7 +18,7 @@ use crate::{
 /// A program that is a pool of workers.
 ///
 /// [`run`](Application::run) reads the settings, writes the pid file, starts the workers, heeds the
-/// signals of [`ArbiterLoop::handle_signals`] and answers the exit status. With `workers` at zero one
+/// signals of [`handle_signals`](crate::ArbiterLoop::handle_signals) and answers the exit status. With `workers` at zero one
 /// worker runs on the arbiter's own loop.
 pub trait Application: Sized + 'static {
     /// What the workers are.

@@ -63,7 +63,7 @@ impl<A: Actor> MonitorSpec<A> {
     }
 
     /// How often a message is given to a worker that dies of it, or with it, before its asker is
-    /// told [`Started`](AskError::Started). One never repeats what may have had effects.
+    /// told [`Started`](crate::AskError::Started). One never repeats what may have had effects.
     #[must_use]
     pub fn deliveries_max(mut self, times: u32) -> Self {
         self.deliveries_max = times.max(1);

@@ -78,7 +78,7 @@ line was wrong.";
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
     /// Where it is reached: tcp:HOST:PORT (needs a key), unix:PATH, unix:@NAME, ring:PATH or
-    /// ring:@NAME [default: unix:@ipc-cli-demo].
+    /// ring:@NAME; unless given, unix:@ipc-cli-demo.
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address)]
     pub(super) bind: Option<Address>,
     /// How many worker processes; 0 is one worker on the main loop [default: 1].
