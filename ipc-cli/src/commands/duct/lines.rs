@@ -45,6 +45,11 @@ pub(super) struct Lines {
 }
 
 impl Lines {
+    /// Whether lines were read that nobody has taken, or one has begun to come.
+    pub(super) fn is_left(&self) -> bool {
+        self.is_coming.load(Ordering::Acquire) || !self.values.is_empty()
+    }
+
     /// The next value; nothing when there are no more, or standard input was silent for `grace`. A
     /// long line takes as long as it takes.
     pub(super) fn next_within(&self, grace: Duration) -> Option<Value> {

@@ -87,7 +87,9 @@ pub(crate) fn run(args: &DuctArgs) -> Result<Outcome> {
     let outcome = desk.end.context("the loop ended by itself")??;
     let unsent = terms.unsent.lock();
     let unsent = unsent.unwrap_or_else(PoisonError::into_inner).take();
-    if outcome == Outcome::Complete && unsent.is_some() {
+    let is_left = |lines: &lines::Lines| lines.is_left();
+    let left = unsent.is_some() || terms.values.as_ref().is_some_and(is_left);
+    if outcome == Outcome::Complete && left {
         terms
             .faults
             .report(&anyhow!("the peer was gone before all lines were sent"));
