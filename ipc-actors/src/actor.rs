@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Commands, Context, ExitReason, Message};
+use crate::{ActorId, Commands, Context, ExitReason, Message};
 
 /// Why a hook failed: any error. Its text becomes part of the [`ExitReason`].
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -60,6 +60,12 @@ pub trait Actor: Sized + 'static {
     /// Called once when the actor ends in any way but by a panic or a kill. No message follows.
     fn stop(&mut self, reason: &ExitReason, ctx: &mut Context<'_, Self>) {
         let _ = (reason, ctx);
+    }
+
+    /// An actor that it was linked to has ended other than normally, for this reason. Called between two
+    /// messages, ahead of those that wait, if the actor [traps exits](crate::Spec::trap_exits).
+    fn link_ended(&mut self, id: ActorId, reason: &ExitReason, ctx: &mut Context<'_, Self>) {
+        let _ = (id, reason, ctx);
     }
 
     /// Called last, to give up what it holds.

@@ -1,11 +1,15 @@
 //! Who reads what an actor in its own process answers.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use ipc_core::Deadline;
 use ipc_dispatch::{Context, Key};
 use ipc_marshal::Receiver;
 
 use crate::arbiter::Tree;
+use crate::deferred::Help;
+use crate::link::Link;
 use crate::wire::FromActor;
 
 /// The receiving end.
@@ -204,5 +208,59 @@ impl State {
                 Duty::Fetch
             }
         }
+    }
+}
+
+/// For how long a thread reads for its answer: beyond that a wake by the loop costs little in
+/// comparison.
+const READING_MAX: Duration = Duration::from_micros(200);
+
+/// The answers' end while a thread that waits reads from it.
+struct Reading {
+    link: Arc<Link>,
+    receiver: Option<End>,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let Some(receiver) = self.receiver.take() {
+            let others = self.link.is_awaited();
+            let duty = self.link.answers.put_back(receiver, others);
+            self.link.see_to(duty);
+        }
+    }
+}
+
+impl Help for Link {
+    fn help(self: Arc<Self>, is_done: &dyn Fn() -> bool, deadline: Deadline) {
+        let receiver = self.answers.borrow();
+        let mut reading = Reading {
+            link: self,
+            receiver,
+        };
+        let Some(receiver) = &mut reading.receiver else {
+            return;
+        };
+        // An answer that takes longer is left to the loop, which hears of the process's end at once.
+        let soon = Deadline::after(READING_MAX);
+        let until = match (deadline, soon) {
+            (Deadline::At(at), Deadline::At(soon)) => Deadline::At(at.min(soon)),
+            (Deadline::Now, _) => Deadline::Now,
+            _ => soon,
+        };
+        while !is_done() {
+            let report = match until {
+                Deadline::At(at) => receiver.recv_deadline(at),
+                Deadline::Now | Deadline::Never => receiver.recv_timeout(Duration::ZERO),
+            };
+            match report {
+                Ok(FromActor(report)) => reading.link.answered(report),
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn leave(self: Arc<Self>) {
+        self.attend();
     }
 }

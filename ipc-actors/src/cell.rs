@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use ipc_core::Deadline;
 
@@ -113,12 +114,23 @@ impl<A: Actor> Cell<A> {
         }
     }
 
-    fn guarded_turn(&mut self, budget: u64) -> Turn {
+    /// What comes before the messages: the end, and alarms.
+    fn before_messages(&mut self) -> Result<(), ExitReason> {
         if self.core.mailbox.status.incarnation() != self.core.incarnation {
             // The supervisor has given this incarnation up and the next one has the mailbox.
-            return Turn::Ended(ExitReason::Killed);
+            return Err(ExitReason::Killed);
         }
-        if let Some(reason) = self.core.ended.take() {
+        if self.core.ended.is_none()
+            && let Err(panicked) = self.ring()
+        {
+            self.actor = None;
+            return Err(panicked);
+        }
+        self.core.ended.take().map_or(Ok(()), Err)
+    }
+
+    fn guarded_turn(&mut self, budget: u64) -> Turn {
+        if let Err(reason) = self.before_messages() {
             return Turn::Ended(reason);
         }
         let Some(actor) = &mut self.actor else {
@@ -205,9 +217,47 @@ impl<A: Actor> Cell<A> {
         self.runs.iter().map(|run| run.len()).sum()
     }
 
+    /// When the next alarm rings.
+    pub(crate) fn next_alarm(&self) -> Option<Instant> {
+        self.core.alarms.next_deadline()
+    }
+
     /// Sleeps until there is something to do.
     pub(crate) fn sleep(&self) {
-        self.core.mailbox.sleep(Deadline::Never);
+        let until = self.next_alarm().map_or(Deadline::Never, Deadline::At);
+        self.core.mailbox.sleep(until);
+    }
+
+    /// Has the alarms ring that are due. Those that they set wait for the next turn.
+    fn ring(&mut self) -> Result<(), ExitReason> {
+        if self.next_alarm().is_none() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let mark = self
+            .core
+            .alarms
+            .scheduler()
+            .map_or(0, |alarms| alarms.mark());
+        while let Some(alarms) = self.core.alarms.scheduler()
+            && let Some(fired) = alarms.awaken_before(now, mark)
+            && let Some(actor) = &mut self.actor
+        {
+            let mut ring = fired.value;
+            let mut ctx = Context {
+                core: &mut self.core,
+            };
+            let next = guarded(|| ring(actor, &mut ctx))?;
+            let due = next.and_then(|after| now.checked_add(after));
+            if let Some(alarms) = self.core.alarms.scheduler() {
+                match due {
+                    // Cancelled by itself meanwhile, it is gone.
+                    Some(due) => drop(alarms.rearm(fired.id, due, ring)),
+                    None => alarms.finish(fired.id),
+                }
+            }
+        }
+        Ok(())
     }
 
     fn obey(&mut self, control: VecDeque<Control>) {
@@ -224,6 +274,17 @@ impl<A: Actor> Cell<A> {
                         drop(guarded(|| actor.info(&mut info.extra)));
                     }
                 }),
+                Control::Exit(id, reason) => {
+                    let Some(actor) = &mut self.actor else {
+                        continue;
+                    };
+                    let mut ctx = Context {
+                        core: &mut self.core,
+                    };
+                    if let Err(panicked) = guarded(|| actor.link_ended(id, &reason, &mut ctx)) {
+                        self.core.ended.get_or_insert(panicked);
+                    }
+                }
             }
         }
     }

@@ -2,10 +2,15 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::alarms::Alarms;
 use crate::mailbox::{AnyRun, Mailbox};
 use crate::proxy::Route;
-use crate::{Actor, ActorId, Arbiter, ExitReason, Proxy};
+use crate::upward::Upward;
+use crate::{
+    Actor, ActorId, Alarm, Arbiter, AskError, Deferred, ExitReason, Proxy, SpawnError, Spec,
+};
 
 /// What an incarnation is, apart from the actor's own state.
 pub(crate) struct Core<A: Actor> {
@@ -22,6 +27,7 @@ pub(crate) struct Core<A: Actor> {
     pub(crate) requests_max: u64,
     /// What the item at hand did not get to; it comes before everything else.
     pub(crate) rest: Option<Box<dyn AnyRun<A>>>,
+    pub(crate) alarms: Alarms<A>,
 }
 
 impl<A: Actor> Core<A> {
@@ -40,6 +46,7 @@ impl<A: Actor> Core<A> {
             pause_at: u64::MAX,
             requests_max,
             rest: None,
+            alarms: Alarms::new(),
         }
     }
 
@@ -94,6 +101,60 @@ impl<A: Actor> Context<'_, A> {
     #[must_use]
     pub fn arbiter(&self) -> Option<&Arbiter> {
         self.core.arbiter.as_ref()
+    }
+
+    /// The actor of this name, wherever it and the caller run. On the loop and in threads the answer is
+    /// there at once; from a process the arbiter is asked, which passes on what is sent to other actors.
+    pub fn get_actor<B: Actor>(&self, name: &str) -> Deferred<Option<Proxy<B>>, AskError> {
+        match (&self.core.arbiter, Upward::here()) {
+            (Some(arbiter), _) => Deferred::ready(Ok(arbiter.get_actor(name))),
+            (None, Some(up)) => up.find(name),
+            (None, None) => Deferred::ready(Err(AskError::NotStarted)),
+        }
+    }
+
+    /// Has the arbiter spawn an actor, as [`Arbiter::spawn`] does. A process may ask for the kinds that
+    /// [`Arbiter::allow_spawn`] was called for. An actor on the loop must not wait for the result
+    /// there.
+    pub fn spawn<B: Actor>(&self, spec: Spec<B>) -> Deferred<Proxy<B>, SpawnError> {
+        match (&self.core.arbiter, Upward::here()) {
+            (Some(arbiter), _) => arbiter.spawn(spec).into_deferred(),
+            (None, Some(up)) => up.spawn(&spec),
+            (None, None) => Deferred::ready(Err(SpawnError::Disconnected)),
+        }
+    }
+
+    /// Calls `ring` once, after `delay`, between two messages. Alarms end with the incarnation.
+    pub fn alarm<F>(&mut self, delay: Duration, ring: F) -> Alarm
+    where
+        F: FnOnce(&mut A, &mut Context<'_, A>) + Send + 'static,
+    {
+        let mut ring = Some(ring);
+        let ring = move |actor: &mut A, ctx: &mut Context<'_, A>| {
+            if let Some(ring) = ring.take() {
+                ring(actor, ctx);
+            }
+            None
+        };
+        self.core.alarms.arm(delay, Box::new(ring))
+    }
+
+    /// Calls `ring` every `interval`, between two messages, until it answers `false`. After a long
+    /// message it is not called more often to make up for that.
+    pub fn every<F>(&mut self, interval: Duration, mut ring: F) -> Alarm
+    where
+        F: FnMut(&mut A, &mut Context<'_, A>) -> bool + Send + 'static,
+    {
+        // None at all would leave no time for messages.
+        let interval = interval.max(Duration::from_micros(1));
+        let ring =
+            move |actor: &mut A, ctx: &mut Context<'_, A>| ring(actor, ctx).then_some(interval);
+        self.core.alarms.arm(interval, Box::new(ring))
+    }
+
+    /// Takes an alarm back. Answers whether it would have rung again.
+    pub fn cancel(&mut self, alarm: Alarm) -> bool {
+        self.core.alarms.cancel(alarm)
     }
 
     /// Ends the actor after the message at hand. The first reason counts.

@@ -93,6 +93,9 @@ pub enum SpawnError {
     /// Its policy contradicts itself or that of its supervisor.
     #[error(transparent)]
     Policy(#[from] crate::SuperviseError),
+    /// The arbiter has refused what an actor in its own process wanted, or its spawn failed.
+    #[error("the arbiter refuses: {0}")]
+    Refused(String),
     /// The arbiter has ended or is ending.
     #[error("the arbiter is ending")]
     Disconnected,

@@ -16,6 +16,7 @@ use crate::deferred::deferred;
 use crate::mailbox::{Control, InfoAsk, Item, Mailbox, Run, Wake};
 use crate::proxy::here_info;
 use crate::status::Status;
+use crate::upward::Upward;
 use crate::wire::{Block, Boot, FromActor, Order, Record, Report, ToActor};
 use crate::{Actor, ActorId, AskError, Commands, Context, ExitReason, Placement};
 
@@ -41,6 +42,7 @@ struct Host<A: Actor> {
     /// For everything else.
     reports: Sender<FromActor>,
     mailbox: Arc<Mailbox<A>>,
+    upward: Arc<Upward>,
     commands: Commands<A>,
     /// Its progress is nobody's business.
     cpu_bound: bool,
@@ -134,10 +136,13 @@ impl<A: Actor> Host<A> {
         let name = Arc::from(boot.name.as_str());
         let capacity = boot.capacity as usize;
         let mailbox = Mailbox::new(ActorId(boot.id), name, capacity, wake, status);
+        let mailbox = Arc::new(mailbox);
+        let upward = Upward::open(reports.clone(), &mailbox);
         let host = Arc::new(Self {
             answers,
             reports,
-            mailbox: Arc::new(mailbox),
+            mailbox,
+            upward,
             commands: Commands::of_actor(),
             cpu_bound: boot.cpu_bound,
         });
@@ -189,8 +194,12 @@ impl<A: Actor> Host<A> {
                 Turn::More => {}
                 Turn::Ended(reason) => return self.ended(cell.finish(reason)),
                 Turn::Idle => {
+                    let now = Instant::now();
+                    let wait = cell
+                        .next_alarm()
+                        .map(|due| due.saturating_duration_since(now));
                     if !self.look_for_a_while(selector, key)
-                        && selector.turn(&mut intake, None).is_err()
+                        && selector.turn(&mut intake, wait).is_err()
                     {
                         intake.is_over = true;
                     }
@@ -242,6 +251,7 @@ impl<A: Actor> Host<A> {
                     // The arbiter is gone. Should the actor not heed this, the watch of the exchange
                     // ends the process.
                     self.mailbox.control(Control::Stop(ExitReason::Shutdown));
+                    self.upward.close();
                     return;
                 }
             }
@@ -281,6 +291,10 @@ impl<A: Actor> Host<A> {
                 });
                 self.mailbox.ask_info(InfoAsk::new(info, resolver));
             }
+            Order::Exit(id, reason) => {
+                self.mailbox.control(Control::Exit(ActorId(id), reason));
+            }
+            Order::Grant(grant) => self.upward.granted(grant),
             Order::Stop(reason) => {
                 self.mailbox.control(Control::Stop(reason));
             }

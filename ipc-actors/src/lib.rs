@@ -89,6 +89,7 @@
 //! Linux and, without shared memory below it, other Unix systems.
 
 mod actor;
+mod alarms;
 mod answers;
 mod application;
 mod arbiter;
@@ -109,6 +110,7 @@ mod message;
 mod monitor;
 mod monitor_spec;
 mod notify;
+mod passing;
 mod pidfile;
 mod proxy;
 mod remote;
@@ -120,9 +122,11 @@ mod state;
 mod status;
 mod supervision;
 mod system;
+mod upward;
 mod wire;
 
 pub use actor::{Actor, Failure, Handler};
+pub use alarms::Alarm;
 pub use application::{Application, ApplicationError, Running};
 pub use arbiter::{
     Arbiter, ArbiterLoop, ArbiterOptions, ArbiterThread, Down, PoolInfo, Spawning, SupervisorSpec,

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use ipc_core::Deadline;
 use ipc_dispatch::Poster;
@@ -11,10 +10,9 @@ use ipc_marshal::{Sender, TrySendError};
 use crate::answers::{Answers, Duty, End};
 use crate::arbiter::Tree;
 use crate::command::CommandId;
-use crate::deferred::Help;
 use crate::local::LoopShared;
 use crate::status::Status;
-use crate::wire::{Block, FromActor, Order, Record, Report, ToActor};
+use crate::wire::{Block, Order, Record, Report, ToActor};
 use crate::{ActorId, AskError, Info, SendError};
 
 /// A batch of this many bytes is written by whoever filled it.
@@ -260,7 +258,7 @@ impl Link {
     }
 
     /// Does what the answers need to be read.
-    fn see_to(self: &Arc<Self>, duty: Duty) {
+    pub(crate) fn see_to(self: &Arc<Self>, duty: Duty) {
         if let Duty::Nothing = duty {
             return;
         }
@@ -560,59 +558,5 @@ impl Link {
 
     pub(crate) fn waiting(&self) -> usize {
         self.lock().count
-    }
-}
-
-/// For how long a thread reads for its answer: beyond that a wake by the loop costs little in
-/// comparison.
-const READING_MAX: Duration = Duration::from_micros(200);
-
-/// The answers' end while a thread that waits reads from it.
-struct Reading {
-    link: Arc<Link>,
-    receiver: Option<End>,
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        if let Some(receiver) = self.receiver.take() {
-            let others = self.link.is_awaited();
-            let duty = self.link.answers.put_back(receiver, others);
-            self.link.see_to(duty);
-        }
-    }
-}
-
-impl Help for Link {
-    fn help(self: Arc<Self>, is_done: &dyn Fn() -> bool, deadline: Deadline) {
-        let receiver = self.answers.borrow();
-        let mut reading = Reading {
-            link: self,
-            receiver,
-        };
-        let Some(receiver) = &mut reading.receiver else {
-            return;
-        };
-        // An answer that takes longer is left to the loop, which hears of the process's end at once.
-        let soon = Deadline::after(READING_MAX);
-        let until = match (deadline, soon) {
-            (Deadline::At(at), Deadline::At(soon)) => Deadline::At(at.min(soon)),
-            (Deadline::Now, _) => Deadline::Now,
-            _ => soon,
-        };
-        while !is_done() {
-            let report = match until {
-                Deadline::At(at) => receiver.recv_deadline(at),
-                Deadline::Now | Deadline::Never => receiver.recv_timeout(Duration::ZERO),
-            };
-            match report {
-                Ok(FromActor(report)) => reading.link.answered(report),
-                Err(_) => break,
-            }
-        }
-    }
-
-    fn leave(self: Arc<Self>) {
-        self.attend();
     }
 }

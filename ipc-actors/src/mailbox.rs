@@ -13,7 +13,9 @@ use crate::deferred::Resolver;
 use crate::link::Answered;
 use crate::local::LoopWake;
 use crate::status::Status;
-use crate::{Actor, ActorId, AskError, Context, ExitReason, Handler, Info, Message, SendError};
+use crate::{
+    Actor, ActorId, AskError, Context, ExitReason, Handler, Info, Message, Placement, SendError,
+};
 
 /// What goes ahead of the messages.
 pub(crate) enum Control {
@@ -21,6 +23,8 @@ pub(crate) enum Control {
     Stop(ExitReason),
     Ping(Resolver<(), AskError>),
     Info(InfoAsk),
+    /// One that the actor was linked to has ended.
+    Exit(ActorId, ExitReason),
 }
 
 /// A question about an actor, to be answered by whoever comes first: the actor, whose hook adds to the
@@ -374,6 +378,15 @@ impl<A: Actor> Mailbox<A> {
         match &self.wake {
             Wake::Thread | Wake::Call(_) => crate::local::current_actor() == Some(self.id),
             Wake::Loop(wake) => wake.is_here(),
+        }
+    }
+
+    /// Where the actor runs, as its own process sees it.
+    pub(crate) fn placement(&self) -> Placement {
+        match self.wake {
+            Wake::Thread => Placement::Thread,
+            Wake::Call(_) => Placement::Process,
+            Wake::Loop(_) => Placement::Local,
         }
     }
 

@@ -15,6 +15,7 @@ use crate::link::{Answered, Link, Pending, Refused};
 use crate::mailbox::{Ask, Asked, Control, InfoAsk, Mailbox, Raw, Tell};
 use crate::remote::RemoteRoute;
 use crate::status::Status;
+use crate::upward::UpRoute;
 use crate::wire::{Block, Order};
 use crate::{
     Actor, ActorId, AskError, Commands, Deferred, ExitReason, Handler, Info, Message, Placement,
@@ -26,6 +27,8 @@ pub(crate) enum Route<A: Actor> {
     Here(Arc<Mailbox<A>>),
     Process(Arc<Link>),
     Remote(Arc<RemoteRoute>),
+    /// Through the arbiter of this actor's process.
+    Up(Arc<UpRoute>),
 }
 
 impl<A: Actor> Clone for Route<A> {
@@ -34,6 +37,7 @@ impl<A: Actor> Clone for Route<A> {
             Self::Here(mailbox) => Self::Here(Arc::clone(mailbox)),
             Self::Process(link) => Self::Process(Arc::clone(link)),
             Self::Remote(remote) => Self::Remote(Arc::clone(remote)),
+            Self::Up(up) => Self::Up(Arc::clone(up)),
         }
     }
 }
@@ -57,6 +61,7 @@ impl<A: Actor> Proxy<A> {
             Route::Here(mailbox) => &mailbox.status,
             Route::Process(link) => &link.status,
             Route::Remote(remote) => &remote.status,
+            Route::Up(up) => &up.status,
         }
     }
 
@@ -67,6 +72,7 @@ impl<A: Actor> Proxy<A> {
             Route::Here(mailbox) => mailbox.id,
             Route::Process(link) => link.id,
             Route::Remote(remote) => remote.id,
+            Route::Up(up) => up.id,
         }
     }
 
@@ -77,6 +83,7 @@ impl<A: Actor> Proxy<A> {
             Route::Here(mailbox) => &mailbox.name,
             Route::Process(link) => &link.name,
             Route::Remote(remote) => &remote.name,
+            Route::Up(up) => &up.name,
         }
     }
 
@@ -84,10 +91,10 @@ impl<A: Actor> Proxy<A> {
     #[must_use]
     pub fn placement(&self) -> Placement {
         match &self.route {
-            Route::Here(mailbox) if mailbox.is_on_loop() => Placement::Local,
-            Route::Here(_) => Placement::Thread,
+            Route::Here(mailbox) => mailbox.placement(),
             Route::Process(_) => Placement::Process,
             Route::Remote(remote) => remote.placement,
+            Route::Up(up) => up.placement,
         }
     }
 
@@ -182,14 +189,18 @@ impl<A: Actor> Proxy<A> {
                     encode(&message, out)
                 })
                 .map_err(|refused| refused.with(message)),
-            Route::Remote(remote) => {
+            Route::Remote(_) | Route::Up(_) => {
                 let mut body = Vec::new();
                 if encode(&message, &mut body).is_err() {
                     return Err(SendError::Encode(message));
                 }
-                remote
-                    .tell(CommandId::of(M::NAME), body, deadline)
-                    .map_err(|refused| refused.with(message))
+                let command = CommandId::of(M::NAME);
+                let told = match &self.route {
+                    Route::Up(up) => up.tell(command, body, deadline),
+                    Route::Remote(remote) => remote.tell(command, body, deadline),
+                    Route::Here(_) | Route::Process(_) => Ok(()),
+                };
+                told.map_err(|refused| refused.with(message))
             }
         }
     }
@@ -305,6 +316,14 @@ impl<A: Actor> Proxy<A> {
                 let answered = answered_with(resolver);
                 remote.ask(CommandId::of(M::NAME), body, deadline, answered);
             }
+            Route::Up(up) => {
+                let mut body = Vec::new();
+                if let Err(error) = encode(&message, &mut body) {
+                    return Deferred::ready(Err(error));
+                }
+                let answered = answered_with(resolver);
+                up.ask(CommandId::of(M::NAME), body, deadline, answered);
+            }
         }
         answer
     }
@@ -329,6 +348,7 @@ impl<A: Actor> Proxy<A> {
             Route::Remote(remote) => {
                 remote.ask(command, body.to_vec(), Deadline::Now, answered);
             }
+            Route::Up(up) => up.ask(command, body.to_vec(), Deadline::Now, answered),
             Route::Process(link) => {
                 let answered = Certain(Some(answered));
                 let answered = Box::new(move |answer: Result<&[u8], AskError>| {
@@ -366,6 +386,9 @@ impl<A: Actor> Proxy<A> {
             Route::Remote(remote) => remote.ping(Box::new(move |answer| {
                 resolver.resolve(answer.map(|_| ()));
             })),
+            Route::Up(up) => up.ping(Box::new(move |answer| {
+                resolver.resolve(answer.map(|_| ()));
+            })),
         }
         answer
     }
@@ -392,6 +415,12 @@ impl<A: Actor> Proxy<A> {
                 link.ask(pending, |request| Order::Echo(request, Block(bytes)));
                 answer
             }
+            // There and back takes the way that everything takes.
+            Route::Up(up) => {
+                let (resolver, answer) = deferred();
+                up.ping(Box::new(move |pong| resolver.resolve(pong.map(|_| value))));
+                answer
+            }
             Route::Remote(remote) => {
                 let mut bytes = Vec::new();
                 if let Err(error) = encode(&value, &mut bytes) {
@@ -416,6 +445,7 @@ impl<A: Actor> Proxy<A> {
             }
             Route::Process(link) => link.ask(Pending::Info(resolver), Order::Info),
             Route::Remote(remote) => remote.info(resolver),
+            Route::Up(up) => up.info(resolver),
         }
         answer
     }
@@ -429,6 +459,7 @@ impl<A: Actor> Proxy<A> {
             Route::Here(mailbox) => mailbox.control(Control::Stop(reason)),
             Route::Process(link) => link.order(Order::Stop(reason)),
             Route::Remote(remote) => remote.stop(),
+            Route::Up(up) => up.stop(),
         }
     }
 
@@ -438,7 +469,10 @@ impl<A: Actor> Proxy<A> {
     /// remote actor's are not known.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.status().lost()
+        match &self.route {
+            Route::Up(up) => up.lost(),
+            _ => self.status().lost(),
+        }
     }
 
     /// How many messages wait for the actor in this process.
@@ -447,7 +481,7 @@ impl<A: Actor> Proxy<A> {
         match &self.route {
             Route::Here(mailbox) => mailbox.len(),
             Route::Process(link) => link.waiting(),
-            Route::Remote(_) => 0,
+            Route::Remote(_) | Route::Up(_) => 0,
         }
     }
 }

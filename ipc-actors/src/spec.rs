@@ -60,6 +60,7 @@ pub struct Spec<A: Actor> {
     pub(crate) cpu_bound: bool,
     pub(crate) timeout: Option<Duration>,
     pub(crate) allowed: Option<Arc<[String]>>,
+    pub(crate) traps_exits: bool,
 }
 
 impl<A: Actor> Spec<A> {
@@ -75,6 +76,7 @@ impl<A: Actor> Spec<A> {
             cpu_bound: false,
             timeout: Some(Duration::from_secs(30)),
             allowed: None,
+            traps_exits: false,
         }
     }
 
@@ -169,6 +171,15 @@ impl<A: Actor> Spec<A> {
         self
     }
 
+    /// Tell the actor of the end of those it is linked to
+    /// ([`Actor::link_ended`](crate::Actor::link_ended)) and do not end it with them: what OTP calls
+    /// trapping exits.
+    #[must_use]
+    pub fn trap_exits(mut self) -> Self {
+        self.traps_exits = true;
+        self
+    }
+
     /// Kill the actor's process when it has shown no sign of life for this long
     /// ([`Silent`](crate::ExitReason::Silent)), or no progress with one message
     /// ([`Stuck`](crate::ExitReason::Stuck); see [`cpu_bound`](Spec::cpu_bound) and
@@ -192,6 +203,7 @@ impl<A: Actor> Clone for Spec<A> {
             cpu_bound: self.cpu_bound,
             timeout: self.timeout,
             allowed: self.allowed.clone(),
+            traps_exits: self.traps_exits,
         }
     }
 }

@@ -6,6 +6,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::command::CommandId;
+use crate::upward::{Grant, Wish};
 use crate::{AskError, ExitReason, Info};
 
 /// Bytes that travel as a block and not one by one.
@@ -78,6 +79,10 @@ pub(crate) enum Order {
     Echo(u64, Block),
     Info(u64),
     Stop(ExitReason),
+    /// One that it was linked to has ended.
+    Exit(u64, ExitReason),
+    /// What it wished for.
+    Grant(Grant),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -95,6 +100,8 @@ pub(crate) enum Report {
         /// For how long it has made no step.
         busy_us: Option<u64>,
     },
+    /// It wants something of the arbiter or of other actors.
+    Wish(Wish),
     /// The last: the actor ended by itself or because it was asked to, after so many messages.
     Ended(ExitReason, u64),
 }

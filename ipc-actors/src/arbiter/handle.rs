@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use ipc_dispatch::Poster;
@@ -10,6 +10,7 @@ use ipc_dispatch::Poster;
 use super::config::Offers;
 use super::slot::Seed;
 use super::tree::Tree;
+use super::wishes::{Midwife, midwife};
 use crate::deferred::{Resolver, deferred};
 use crate::local::LoopShared;
 use crate::remote::{Erased, Opened};
@@ -28,6 +29,21 @@ pub(crate) struct Shared {
     pub(crate) offers: Offers,
     names: Mutex<HashMap<Arc<str>, Named>>,
     groups: Mutex<Groups>,
+    /// Who makes the actors that processes may spawn, by kind.
+    midwives: Mutex<HashMap<&'static str, Midwife>>,
+}
+
+/// The arbiters of this process, for proxies that come in messages.
+static HERE: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+
+/// The actor of this name and number, of whichever arbiter of this process.
+pub(crate) fn find_here<A: Actor>(name: &str, id: u64) -> Option<Proxy<A>> {
+    let arbiters = HERE.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut arbiters = arbiters.iter().filter_map(Weak::upgrade);
+    arbiters.find_map(|shared| {
+        let proxy = Arbiter::new(shared).get_actor::<A>(name)?;
+        (proxy.id().to_u64() == id).then_some(proxy)
+    })
 }
 
 /// The members of each group, in the order in which they joined.
@@ -60,7 +76,15 @@ impl Shared {
             offers: Offers::default(),
             names: Mutex::new(HashMap::new()),
             groups: Mutex::default(),
+            midwives: Mutex::default(),
         }
+    }
+
+    /// Puts it where proxies that come in messages look.
+    pub(super) fn be_found(self: &Arc<Self>) {
+        let mut here = HERE.lock().unwrap_or_else(PoisonError::into_inner);
+        here.retain(|shared| shared.strong_count() > 0);
+        here.push(Arc::downgrade(self));
     }
 
     fn names(&self) -> MutexGuard<'_, HashMap<Arc<str>, Named>> {
@@ -107,6 +131,19 @@ impl Shared {
         let names = self.names();
         let named = names.get(name)?;
         Some(named.proxy.open(named.allowed.clone()))
+    }
+
+    /// The actor of this number, for another actor of this arbiter.
+    pub(super) fn find_id(&self, id: ActorId) -> Option<Arc<dyn Opened>> {
+        let names = self.names();
+        let named = names.values().find(|named| named.id == id)?;
+        Some(named.proxy.open(None))
+    }
+
+    pub(super) fn midwife(&self, kind: &str) -> Option<Midwife> {
+        let midwives = self.midwives.lock();
+        let midwives = midwives.unwrap_or_else(PoisonError::into_inner);
+        midwives.get(kind).copied()
     }
 
     pub(super) fn forget(&self, name: &str, id: ActorId) {
@@ -168,6 +205,14 @@ impl Arbiter {
             Ok(()) => started,
             Err(_) => Deferred::ready(Err(SpawnError::Disconnected)),
         }
+    }
+
+    /// Lets actors in their own processes spawn actors of this kind under this arbiter
+    /// ([`Context::spawn`](crate::Context::spawn)). Nothing that a process sends can name another.
+    pub fn allow_spawn<A: Actor>(&self) {
+        let midwives = self.shared.midwives.lock();
+        let mut midwives = midwives.unwrap_or_else(PoisonError::into_inner);
+        midwives.insert(A::NAME, midwife::<A>);
     }
 
     /// The actor of this name, if there is one and it is of this type.

@@ -12,8 +12,10 @@ mod signals;
 mod slot;
 mod tree;
 mod watch;
+mod wishes;
 
 pub(crate) use config::{Configure, Exhausted};
+pub(crate) use handle::find_here;
 pub use handle::{Arbiter, Spawning};
 pub use node::SupervisorSpec;
 pub(crate) use pool::Crew;
@@ -23,3 +25,4 @@ pub use root::{ArbiterLoop, ArbiterOptions, ArbiterThread};
 pub(crate) use slot::{AnySlot, Seed};
 pub(crate) use tree::{NodeId, Tree};
 pub use watch::Down;
+pub(crate) use wishes::whereabouts;

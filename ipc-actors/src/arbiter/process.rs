@@ -19,6 +19,8 @@ use crate::{Actor, ActorId, ExitReason, Spec, host};
 /// An incarnation in its own process.
 pub(crate) struct Process {
     child: ipc_exchange::Process,
+    /// For what it wishes for.
+    grants: Sender<ToActor>,
     /// What the link gets when it is ready.
     ends: Option<Ends>,
     /// Why it was killed, if it was.
@@ -114,6 +116,7 @@ impl Process {
             .map(|timeout| ctx.alarm(timeout, move |ctx| Tree::check_health(ctx, id, incarnation)));
         Ok(Self {
             child,
+            grants: orders.clone(),
             ends: Some(Ends {
                 sender,
                 answers: Box::new(answers),
@@ -163,6 +166,12 @@ impl Process {
                 Tree::check_health(ctx, origin.id, origin.incarnation);
                 // And a question whose asker does something else must not keep the process waiting.
                 origin.link.attend();
+            }
+            Report::Wish(wish) => {
+                let process = Tree::process(ctx, origin.id, origin.incarnation);
+                if let Some(grants) = process.map(|process| process.grants.clone()) {
+                    Tree::wish(ctx, origin.id, &grants, wish);
+                }
             }
             Report::Failed(_) | Report::Ended(..) => {}
         }

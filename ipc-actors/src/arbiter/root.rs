@@ -58,6 +58,7 @@ impl ArbiterLoop {
         let selector = SelectorOptions::new().tasks_max(TASKS_PER_TURN).open()?;
         let shared = Arc::new(Shared::new(selector.poster()));
         let tree = Tree::new(Arc::clone(&shared), options.supervisor);
+        shared.be_found();
         let arbiter = Arbiter::new(shared);
         arbiter.shared.home.enter();
         set_arbiter(Some(arbiter.clone()));

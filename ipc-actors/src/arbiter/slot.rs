@@ -54,6 +54,10 @@ pub(crate) trait AnySlot {
     fn health(&self, now: Instant) -> Option<Health>;
     /// What is known of it without asking it.
     fn describe(&self) -> Info;
+    /// Tells an actor that traps exits of the end of one that it was linked to. Answers whether it does.
+    fn trap(&mut self, linked: ActorId, reason: &ExitReason) -> bool;
+    /// When an actor on the loop must be given a turn although it has no mail.
+    fn next_alarm(&mut self) -> Option<Instant>;
     /// The process of the incarnation, if it has one.
     fn process(&mut self) -> Option<&mut Process>;
 }
@@ -80,6 +84,8 @@ pub(super) struct Slot<A: Actor> {
     running: Running<A>,
     resolver: Option<SpawnResolver<A>>,
     starts: u32,
+    /// When the loop was asked to give it a turn.
+    alarm: Option<Instant>,
 }
 
 /// What a slot is made from, on its way to the loop.
@@ -185,6 +191,7 @@ impl<A: Actor> Seed<A> {
             running: Running::Down,
             resolver,
             starts: 0,
+            alarm: None,
         })
     }
 }
@@ -278,7 +285,7 @@ impl<A: Actor> AnySlot for Slot<A> {
             }
             Route::Here(mailbox) => self.start_thread(&mailbox),
             // Slots are made for actors of this arbiter.
-            Route::Remote(_) => None,
+            Route::Remote(_) | Route::Up(_) => None,
             Route::Process(link) => {
                 match Process::start::<A>(ctx, &link, &self.seed.spec, self.incarnation()) {
                     Ok(process) => {
@@ -395,7 +402,7 @@ impl<A: Actor> AnySlot for Slot<A> {
         let lost = match &self.seed.route {
             Route::Here(mailbox) => mailbox.close(),
             Route::Process(link) => link.close(),
-            Route::Remote(_) => 0,
+            Route::Remote(_) | Route::Up(_) => 0,
         };
         self.seed.status.add_lost(lost);
         self.seed
@@ -435,6 +442,33 @@ impl<A: Actor> AnySlot for Slot<A> {
             system: own.then(|| SystemInfo::of(pid)).flatten(),
             extra: Default::default(),
         }
+    }
+
+    fn trap(&mut self, linked: ActorId, reason: &ExitReason) -> bool {
+        if !self.seed.spec.traps_exits {
+            return false;
+        }
+        match (&self.running, &self.seed.route) {
+            (Running::Local(_) | Running::Thread(_), Route::Here(mailbox)) => {
+                mailbox.control(Control::Exit(linked, reason.clone()))
+            }
+            (Running::Process(_), Route::Process(link)) => {
+                link.order(Order::Exit(linked.to_u64(), reason.clone()))
+            }
+            _ => false,
+        }
+    }
+
+    fn next_alarm(&mut self) -> Option<Instant> {
+        let Running::Local(cell) = &self.running else {
+            return None;
+        };
+        // Told once for each time; a turn that comes early does no harm.
+        let next = cell.next_alarm();
+        if next == std::mem::replace(&mut self.alarm, next) {
+            return None;
+        }
+        next
     }
 
     fn process(&mut self) -> Option<&mut Process> {

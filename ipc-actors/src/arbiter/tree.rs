@@ -471,7 +471,15 @@ impl Tree {
             let Some(entry) = ctx.state.actors.get_mut(&id) else {
                 continue;
             };
-            match entry.slot.turn() {
+            let turn = entry.slot.turn();
+            let alarm = entry.slot.next_alarm();
+            if let Some(due) = alarm {
+                ctx.alarm_at(due, move |ctx| ctx.state.shared.home.push(id));
+            }
+            let Some(entry) = ctx.state.actors.get_mut(&id) else {
+                continue;
+            };
+            match turn {
                 Turn::Idle => {}
                 Turn::More => ctx.state.shared.home.push(id),
                 Turn::Ended(reason) => {

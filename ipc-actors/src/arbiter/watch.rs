@@ -43,6 +43,7 @@ impl Arbiter {
 
     /// Links two actors: when the present incarnation of either ends other than normally, so does the
     /// other's, with [`ExitReason::Linked`]; a process is killed, others end after the message at hand.
+    /// An actor that traps exits ([`Spec::trap_exits`](crate::Spec::trap_exits)) is told instead.
     /// Their supervisors then decide what becomes of each, and the link is gone. If one of them is not
     /// there, the other ends at once.
     pub fn link(&self, one: ActorId, other: ActorId) {
@@ -85,7 +86,7 @@ impl Tree {
     fn link(ctx: &mut Context<'_, Self>, one: ActorId, other: ActorId) {
         for (id, linked) in [(one, other), (other, one)] {
             if !ctx.state.actors.contains_key(&linked) {
-                Self::end_linked(ctx, id, ExitReason::NoSuchActor);
+                Self::end_linked(ctx, id, linked, ExitReason::NoSuchActor);
             } else if let Some(entry) = ctx.state.actors.get_mut(&id)
                 && !entry.links.contains(&linked)
             {
@@ -95,7 +96,10 @@ impl Tree {
     }
 
     /// Ends an actor because one that it is linked to has ended.
-    fn end_linked(ctx: &mut Context<'_, Self>, id: ActorId, reason: ExitReason) {
+    fn end_linked(ctx: &mut Context<'_, Self>, id: ActorId, from: ActorId, reason: ExitReason) {
+        if ctx.state.tell_of_exit(id, from, &reason) {
+            return;
+        }
         let Some(entry) = ctx.state.actors.get_mut(&id) else {
             return;
         };
@@ -127,7 +131,7 @@ impl Tree {
                 entry.links.retain(|&link| link != down.id);
             }
             if down.reason != ExitReason::Normal {
-                Self::end_linked(ctx, linked, down.reason.clone());
+                Self::end_linked(ctx, linked, down.id, down.reason.clone());
             }
         }
     }

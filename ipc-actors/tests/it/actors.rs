@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use ipc_actors::{
-    Access, Actor, Commands, Context, ExitReason, Failure, Handler, Message, Reference,
+    Access, Actor, ActorId, Commands, Context, ExitReason, Failure, Handler, Message, Proxy,
+    Reference, Spec,
 };
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,87 @@ impl Handler<Visit> for Counter {
     }
 }
 
+/// Has the actor call another one by its proxy, and answer the process ids of both.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Call(pub(crate) Proxy<Counter>);
+
+impl Message for Call {
+    type Reply = Result<(u32, u32), String>;
+    const NAME: &'static str = "call";
+}
+
+impl Handler<Call> for Counter {
+    fn handle(
+        &mut self,
+        Call(other): Call,
+        _: &mut Context<'_, Self>,
+    ) -> Result<(u32, u32), String> {
+        other.send(Add(1)).map_err(|error| error.to_string())?;
+        let pid = other.ask(Pid).wait().map_err(|error| error.to_string())?;
+        Ok((std::process::id(), pid))
+    }
+}
+
+/// Has the actor find another by its name, and answer its proxy.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Find(pub(crate) String);
+
+impl Message for Find {
+    type Reply = Option<Proxy<Counter>>;
+    const NAME: &'static str = "find";
+}
+
+impl Handler<Find> for Counter {
+    fn handle(&mut self, Find(name): Find, ctx: &mut Context<'_, Self>) -> Option<Proxy<Counter>> {
+        ctx.get_actor(&name).wait().ok().flatten()
+    }
+}
+
+/// Has the actor spawn another of its kind, in a process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Hire(pub(crate) Start);
+
+impl Message for Hire {
+    type Reply = Result<Proxy<Counter>, String>;
+    const NAME: &'static str = "hire";
+}
+
+impl Handler<Hire> for Counter {
+    fn handle(
+        &mut self,
+        Hire(start): Hire,
+        ctx: &mut Context<'_, Self>,
+    ) -> Result<Proxy<Counter>, String> {
+        let spec = Spec::<Counter>::new(start).process();
+        ctx.spawn(spec).wait().map_err(|error| error.to_string())
+    }
+}
+
+/// Has the actor count by alarms: one after so many milliseconds, and one again and again until it has
+/// counted to ten more.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Tick(pub(crate) u64);
+
+impl Message for Tick {
+    type Reply = ();
+    const NAME: &'static str = "tick";
+}
+
+impl Handler<Tick> for Counter {
+    fn handle(&mut self, Tick(ms): Tick, ctx: &mut Context<'_, Self>) {
+        let after = std::time::Duration::from_millis(ms);
+        ctx.alarm(after, |counter, _| counter.count += 100);
+        let cancelled = ctx.alarm(after, |counter, _| counter.count += 1000);
+        assert!(ctx.cancel(cancelled) && !ctx.cancel(cancelled));
+        let mut left = 10;
+        ctx.every(after, move |counter, _| {
+            counter.count += 1;
+            left -= 1;
+            left > 0
+        });
+    }
+}
+
 /// What the actor does to itself.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Harm {
@@ -92,6 +174,7 @@ impl Actor for Counter {
 
     fn commands(commands: &mut Commands<Self>) {
         commands.on::<Add>().on::<Pid>().on::<Harm>().on::<Visit>();
+        commands.on::<Call>().on::<Find>().on::<Hire>().on::<Tick>();
         commands.on_access::<Read>(Access::Authenticated);
     }
 
@@ -106,6 +189,10 @@ impl Actor for Counter {
             }
         }
         Ok(Self { count: start.from })
+    }
+
+    fn link_ended(&mut self, _: ActorId, _: &ExitReason, _: &mut Context<'_, Self>) {
+        self.count += 7;
     }
 
     fn info(&self, info: &mut BTreeMap<String, String>) {

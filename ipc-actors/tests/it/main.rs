@@ -1,6 +1,8 @@
 //! The tests of `ipc-actors`.
 
 mod actors;
+mod alarms;
+mod among;
 mod application;
 mod hostile;
 mod life;

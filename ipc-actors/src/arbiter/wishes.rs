@@ -1,0 +1,158 @@
+//! What actors in their own processes want of the arbiter.
+
+use std::sync::Arc;
+
+use ipc_dispatch::Context;
+use ipc_marshal::Sender;
+
+use super::tree::Tree;
+use crate::command::CommandId;
+use crate::upward::{Grant, Offspring, Whereabouts, Wish};
+use crate::wire::{Block, Order, ToActor};
+use crate::{
+    Access, Actor, ActorId, Arbiter, AskError, Deferred, ExitReason, Info, Proxy, SpawnError,
+};
+
+/// Spawns an actor of one kind.
+pub(super) type Midwife =
+    fn(&Arbiter, Offspring) -> Result<Deferred<Whereabouts, SpawnError>, AskError>;
+
+pub(super) fn midwife<A: Actor>(
+    arbiter: &Arbiter,
+    offspring: Offspring,
+) -> Result<Deferred<Whereabouts, SpawnError>, AskError> {
+    let spawning = arbiter.spawn(offspring.into_spec::<A>()?);
+    let (resolver, spawned) = crate::deferred::deferred();
+    spawning
+        .into_deferred()
+        .then(move |proxy| resolver.resolve(proxy.map(|proxy| whereabouts(&proxy))));
+    Ok(spawned)
+}
+
+pub(crate) fn whereabouts<A: Actor>(proxy: &Proxy<A>) -> Whereabouts {
+    Whereabouts {
+        id: proxy.id().to_u64(),
+        name: proxy.name().to_owned(),
+        kind: A::NAME.to_owned(),
+        placement: proxy.placement(),
+    }
+}
+
+/// The way back to who had a wish.
+#[derive(Clone)]
+struct Back {
+    arbiter: Arbiter,
+    id: ActorId,
+    orders: Sender<ToActor>,
+}
+
+impl Back {
+    /// Never waits: a process that does not read what it has asked for is ended.
+    fn grant(&self, grant: Grant) {
+        let refused = self.orders.try_send(ToActor(Order::Grant(grant))).is_err();
+        if refused && self.orders.try_flush().is_ok() {
+            self.arbiter.kill_actor(self.id);
+        }
+    }
+
+    fn answer(&self, request: u64, answer: Result<Block, AskError>) {
+        self.grant(Grant::Answer(request, answer));
+    }
+}
+
+impl Tree {
+    /// Does what an actor in its own process wants, with the rights of an actor of this arbiter.
+    pub(super) fn wish(
+        ctx: &mut Context<'_, Self>,
+        id: ActorId,
+        orders: &Sender<ToActor>,
+        wish: Wish,
+    ) {
+        let arbiter = Arbiter::new(Arc::clone(&ctx.state.shared));
+        let back = Back {
+            arbiter,
+            id,
+            orders: orders.clone(),
+        };
+        let opened = |actor| back.arbiter.shared.find_id(ActorId(actor));
+        match wish {
+            Wish::Find { request, name } => {
+                let found = back.arbiter.shared.find(&name).map(|opened| Whereabouts {
+                    id: opened.id().to_u64(),
+                    name,
+                    kind: opened.kind().to_owned(),
+                    placement: opened.placement(),
+                });
+                back.grant(Grant::Found(request, found));
+            }
+            Wish::Call {
+                request,
+                actor,
+                command,
+                body,
+            } => {
+                let body: Arc<[u8]> = body.0.into();
+                let found = opened(actor);
+                let answered = Box::new(move |answer: Result<&[u8], AskError>| match answer {
+                    Err(_) if request == 0 => back.grant(Grant::Lost(actor)),
+                    _ if request == 0 => {}
+                    answer => back.answer(request, answer.map(|bytes| Block(bytes.to_vec()))),
+                });
+                match found {
+                    Some(found) => found.call(CommandId(command), &body, Access::Peer, answered),
+                    None => answered(Err(AskError::NotStarted)),
+                }
+            }
+            Wish::Ping { request, actor } => match opened(actor) {
+                Some(found) => found.ping().then(move |pong| {
+                    back.answer(request, pong.map(|()| Block::default()));
+                }),
+                None => back.answer(request, Err(AskError::NotStarted)),
+            },
+            Wish::Info { request, actor } => {
+                let found = opened(actor);
+                let told = move |info: Result<Info, AskError>| {
+                    back.grant(Grant::Info(request, info.map(Box::new)));
+                };
+                match found {
+                    Some(found) => found.info().then(told),
+                    None => told(Err(AskError::NotStarted)),
+                }
+            }
+            Wish::Stop { actor } => {
+                if let Some(found) = opened(actor) {
+                    found.stop();
+                }
+            }
+            Wish::Spawn { request, offspring } => Self::spawn_wished(&back, request, *offspring),
+        }
+    }
+
+    fn spawn_wished(back: &Back, request: u64, offspring: Offspring) {
+        let spawned = match back.arbiter.shared.midwife(&offspring.kind) {
+            Some(midwife) => midwife(&back.arbiter, offspring).map_err(|error| error.to_string()),
+            None => Err(format!("processes may not spawn a {}", offspring.kind)),
+        };
+        match spawned {
+            Ok(spawned) => {
+                let back = back.clone();
+                spawned.then(move |spawned| {
+                    let spawned = spawned.map_err(|error| error.to_string());
+                    back.grant(Grant::Spawned(request, spawned));
+                });
+            }
+            Err(error) => back.grant(Grant::Spawned(request, Err(error))),
+        }
+    }
+
+    /// Tells an actor that traps exits of the end of one that it was linked to. Answers whether it does.
+    pub(super) fn tell_of_exit(
+        &mut self,
+        id: ActorId,
+        linked: ActorId,
+        reason: &ExitReason,
+    ) -> bool {
+        let entry = self.actors.get_mut(&id);
+        entry.is_some_and(|entry| entry.slot.trap(linked, reason))
+    }
+}
