@@ -172,7 +172,7 @@ impl<A: Actor> Spec<A> {
     }
 
     /// Tell the actor of the end of those it is linked to
-    /// ([`Actor::link_ended`](crate::Actor::link_ended)) and do not end it with them: what OTP calls
+    /// ([`Actor::link_ended`]) and do not end it with them: what OTP calls
     /// trapping exits.
     #[must_use]
     pub fn trap_exits(mut self) -> Self {

@@ -97,10 +97,10 @@ fn one_that_traps_exits_is_told_of_them() {
             let _ = other.ask_timeout(Harm::Panic, LIMIT);
             eventually(|| trapper.ask_timeout(Read, LIMIT) == Ok(7));
             assert_eq!(trapper.incarnation(), 0, "{placement}");
-            // Its own end is not trapped by the other.
+            // The other does not trap the end of this one.
             arbiter.link(trapper.id(), other.id());
             arbiter.kill_actor(trapper.id());
-            eventually(|| trapper.incarnation() == 1 && other.incarnation() == 2);
+            eventually(|| trapper.incarnation() > 0 && other.incarnation() > 1);
         }
     });
 }
