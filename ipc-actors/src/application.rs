@@ -148,6 +148,12 @@ pub(crate) fn common(name: &str) -> Settings {
             "and up to so many more, at random",
         )
         .define(
+            "max_memory",
+            None,
+            Value::Count(0),
+            "replace a worker with more MiB; 0 is never",
+        )
+        .define(
             "timeout",
             Some('t'),
             seconds(30),
@@ -212,13 +218,17 @@ pub(crate) fn pool<A: Actor>(name: &str, worker: Spec<A>, settings: &Settings) -
         .timeout((!timeout.is_zero()).then_some(timeout))
         .shutdown(Shutdown::After(settings.seconds("graceful_timeout")))
         .start_timeout(settings.seconds("start_timeout"));
-    MonitorSpec::new(name, worker, workers.max(1))
+    let spec = MonitorSpec::new(name, worker, workers.max(1))
         .backlog(count("backlog"))
         .queue_max(count("queue"))
         .requests_max(
             settings.count("max_requests"),
             settings.count("max_requests_jitter"),
-        )
+        );
+    match settings.count("max_memory") {
+        0 => spec,
+        mib => spec.memory_max(mib.saturating_mul(1 << 20)),
+    }
 }
 
 /// An application that runs: its workers and its settings. Cheap to clone.

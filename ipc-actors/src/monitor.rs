@@ -295,7 +295,7 @@ impl Arbiter {
             jobs,
         };
         let (resolver, started) = deferred();
-        let (name, options) = (spec.name, spec.options);
+        let (name, options, memory_max) = (spec.name, spec.options, spec.memory_max);
         let posted = self.shared.poster.post(move |ctx| {
             let (label, planted) = (name.clone(), Vec::new());
             let crew = Hands {
@@ -305,6 +305,9 @@ impl Arbiter {
                 jobs: hands,
             };
             Tree::monitor(ctx, id, &name, options, Box::new(crew), resolver);
+            if let Some(bytes) = memory_max {
+                Tree::watch_memory(ctx, id, bytes);
+            }
         });
         if posted.is_err() {
             return Deferred::ready(Err(SpawnError::Disconnected));

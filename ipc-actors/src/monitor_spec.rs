@@ -14,6 +14,7 @@ pub struct MonitorSpec<A: Actor> {
     pub(crate) deliveries_max: u32,
     pub(crate) requests_max: u64,
     pub(crate) requests_jitter: u64,
+    pub(crate) memory_max: Option<u64>,
 }
 
 impl<A: Actor> MonitorSpec<A> {
@@ -37,6 +38,7 @@ impl<A: Actor> MonitorSpec<A> {
             deliveries_max: 3,
             requests_max: u64::MAX,
             requests_jitter: 0,
+            memory_max: None,
         }
     }
 
@@ -76,6 +78,15 @@ impl<A: Actor> MonitorSpec<A> {
     pub fn requests_max(mut self, messages: u64, jitter: u64) -> Self {
         self.requests_max = if messages == 0 { u64::MAX } else { messages };
         self.requests_jitter = jitter;
+        self
+    }
+
+    /// Replace a worker whose process has more than this many bytes of memory resident, looked at once
+    /// a second. Its successor is up before it goes, and no message is lost. Only for workers in
+    /// processes, and where the system tells ([`SystemInfo`](crate::SystemInfo)).
+    #[must_use]
+    pub fn memory_max(mut self, bytes: u64) -> Self {
+        self.memory_max = Some(bytes);
         self
     }
 }

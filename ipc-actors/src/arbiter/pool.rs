@@ -119,6 +119,27 @@ impl Tree {
         }
     }
 
+    /// Looks at the memory of a pool's workers as long as there is the pool.
+    pub(crate) fn watch_memory(ctx: &mut Context<'_, Self>, id: NodeId, bytes: u64) {
+        let look = Duration::from_secs(1);
+        ctx.alarm(look, move |ctx: &mut Context<'_, Self>| {
+            let Some(pool) = ctx.state.pools.get(&id) else {
+                return Next::Done;
+            };
+            let heavy = |actor: &ActorId| {
+                let entry = ctx.state.actors.get(actor);
+                let system = entry.and_then(|entry| entry.slot.describe().system);
+                system.is_some_and(|system| system.memory > bytes)
+            };
+            let workers = pool.workers.iter().filter(|(_, actor)| heavy(actor));
+            let keys: Vec<_> = workers.map(|(&key, _)| key).collect();
+            for key in keys {
+                Self::feed_pool(ctx, id, PoolEvent::Recycle(key));
+            }
+            Next::After(look)
+        });
+    }
+
     pub(super) fn start_pool(ctx: &mut Context<'_, Self>, id: NodeId) {
         if let Some(pool) = ctx.state.pools.get_mut(&id) {
             pool.machine = Pool::new(pool.options, std::process::id());

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 /// Counts, and does what it is told to go wrong.
 pub(crate) struct Counter {
     count: u64,
+    hoard: Vec<u8>,
 }
 
 /// How a counter is made.
@@ -146,6 +147,8 @@ pub(crate) enum Harm {
     /// Waits for this many milliseconds.
     Busy(u64),
     Loop,
+    /// Holds on to this many bytes more.
+    Hoard(usize),
 }
 
 impl Message for Add {
@@ -188,7 +191,10 @@ impl Actor for Counter {
                 std::thread::park();
             }
         }
-        Ok(Self { count: start.from })
+        Ok(Self {
+            count: start.from,
+            hoard: Vec::new(),
+        })
     }
 
     fn link_ended(&mut self, _: ActorId, _: &ExitReason, _: &mut Context<'_, Self>) {
@@ -244,6 +250,8 @@ impl Handler<Harm> for Counter {
             Harm::Loop => loop {
                 std::hint::spin_loop();
             },
+            // Written to, or it would not be resident.
+            Harm::Hoard(bytes) => self.hoard.extend(std::iter::repeat_n(1, bytes)),
         }
     }
 }
