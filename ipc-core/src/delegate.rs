@@ -1,13 +1,15 @@
 //! Reading and writing that is somebody else's: of a whole channel its halves', of a channel of any
 //! kind that kind's, and without a deadline that with one.
 //!
-//! `$to` is a macro that turns a call into the other's: `to!(self, read(buf))`.
+//! `$to` is a macro that turns a call into the other's: `to!(self, read(buf))`. What is on the way of each
+//! message carries `$hot`: `#[inline]` where the other is known, nothing where it is one of several, whose
+//! code would come three times over and no longer be inlined into the callers of one.
 
 /// Implements [`Read`](std::io::Read) and [`Inbound`](crate::Inbound).
 macro_rules! delegate_inbound {
-    ($kind:ident, $to:ident) => {
+    ($kind:ident, $to:ident $(, #[$hot:meta])?) => {
         impl std::io::Read for $kind {
-            #[inline]
+            $(#[$hot])?
             fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
                 $to!(self, read(buf))
             }
@@ -18,7 +20,7 @@ macro_rules! delegate_inbound {
                 $to!(self, inbound())
             }
 
-            #[inline]
+            $(#[$hot])?
             fn read_deadline(
                 &mut self,
                 buf: &mut [u8],
@@ -40,7 +42,7 @@ macro_rules! delegate_inbound {
                 $to!(self, arm_inbound())
             }
 
-            #[inline]
+            $(#[$hot])?
             fn poll_inbound(&mut self) -> Option<bool> {
                 $to!(self, poll_inbound())
             }
@@ -50,14 +52,14 @@ macro_rules! delegate_inbound {
 
 /// Implements [`Write`](std::io::Write) and [`Outbound`](crate::Outbound).
 macro_rules! delegate_outbound {
-    ($kind:ident, $to:ident) => {
+    ($kind:ident, $to:ident $(, #[$hot:meta])?) => {
         impl std::io::Write for $kind {
-            #[inline]
+            $(#[$hot])?
             fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
                 $to!(self, write(buf))
             }
 
-            #[inline]
+            $(#[$hot])?
             fn write_vectored(&mut self, bufs: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {
                 $to!(self, write_vectored(bufs))
             }
@@ -76,7 +78,7 @@ macro_rules! delegate_outbound {
                 $to!(self, is_doorbell())
             }
 
-            #[inline]
+            $(#[$hot])?
             fn write_deadline(
                 &mut self,
                 bufs: &[std::io::IoSlice<'_>],

@@ -194,5 +194,5 @@ fn blocking(nonblocking: &AtomicBool) -> Deadline {
     }
 }
 
-delegate_inbound!(Pipe, to_reader);
-delegate_outbound!(Pipe, to_writer);
+delegate_inbound!(Pipe, to_reader, #[inline]);
+delegate_outbound!(Pipe, to_writer, #[inline]);

@@ -379,5 +379,5 @@ impl Drop for SocketWriter {
     }
 }
 
-delegate_inbound!(Socket, to_reader);
-delegate_outbound!(Socket, to_writer);
+delegate_inbound!(Socket, to_reader, #[inline]);
+delegate_outbound!(Socket, to_writer, #[inline]);

@@ -272,5 +272,5 @@ impl Channel for Ring {
     }
 }
 
-delegate_inbound!(Ring, to_reader);
-delegate_outbound!(Ring, to_writer);
+delegate_inbound!(Ring, to_reader, #[inline]);
+delegate_outbound!(Ring, to_writer, #[inline]);
