@@ -94,6 +94,17 @@ impl Server {
         children.flatten().collect()
     }
 
+    /// The workers, once they are as they are waited for. The kernel's list of children is complete
+    /// only while none of them ends, so one look decides.
+    pub(crate) fn workers_when(&self, so: impl Fn(&BTreeSet<u32>) -> bool) -> BTreeSet<u32> {
+        let mut workers = BTreeSet::new();
+        eventually(|| {
+            workers = self.workers();
+            so(&workers)
+        });
+        workers
+    }
+
     pub(crate) fn wait(&mut self) -> Option<i32> {
         self.child.wait().expect("its end").code()
     }
@@ -121,8 +132,7 @@ fn it_serves_and_ends_with_its_workers_and_files() {
         let mut server = Server::start(&["-w", "2"]);
         let mut client = server.client();
         let pid = say(&mut client, "hello");
-        let workers = server.workers();
-        assert_eq!(workers.len(), 2);
+        let workers = server.workers_when(|workers| workers.len() == 2);
         assert!(workers.contains(&pid));
         let text = fs::read_to_string(server.pidfile()).expect("a pid file");
         assert_eq!(text.trim(), server.child.id().to_string());
@@ -138,21 +148,17 @@ fn signals_have_gunicorns_meanings() {
     within(3 * LIMIT, || {
         let mut server = Server::start(&[]);
         let mut client = server.client();
-        let first = server.workers();
+        let first = server.workers_when(|workers| workers.len() == 1);
         server.signal("TTIN");
         eventually(|| server.workers().len() == 2);
         server.signal("TTOU");
-        eventually(|| server.workers().len() == 1);
-        assert!(
-            server.workers().is_disjoint(&first),
-            "the oldest goes first"
-        );
-        let before = server.workers();
+        let before = server.workers_when(|workers| workers.len() == 1);
+        assert!(before.is_disjoint(&first), "the oldest goes first");
         server.signal("HUP");
         for _ in 0..200 {
             say(&mut client, "none is lost");
         }
-        eventually(|| server.workers().len() == 1 && server.workers().is_disjoint(&before));
+        server.workers_when(|workers| workers.len() == 1 && workers.is_disjoint(&before));
         server.signal("WINCH");
         eventually(|| server.workers().is_empty());
         server.signal("TTIN");
@@ -169,7 +175,7 @@ fn a_worker_can_be_ended_alone_and_is_replaced() {
         let server = Server::start(&["-w", "2"]);
         let mut client = server.client();
         for name in ["TERM", "KILL", "SEGV"] {
-            let before = server.workers();
+            let before = server.workers_when(|workers| workers.len() == 2);
             let victim = *before.first().expect("a worker");
             // The standard library's handler takes itself away first.
             signal(victim, name);
@@ -186,8 +192,9 @@ fn a_worker_can_be_ended_alone_and_is_replaced() {
                     !alive
                 });
             }
-            eventually(|| server.workers().len() == 2 && !server.workers().contains(&victim));
-            assert_eq!(server.workers().intersection(&before).count(), 1, "{name}");
+            let after =
+                server.workers_when(|workers| workers.len() == 2 && !workers.contains(&victim));
+            assert_eq!(after.intersection(&before).count(), 1, "{name}");
             say(&mut client, name);
         }
     });
@@ -197,8 +204,7 @@ fn a_worker_can_be_ended_alone_and_is_replaced() {
 fn when_the_arbiter_is_killed_its_workers_end_by_themselves() {
     within(3 * LIMIT, || {
         let mut server = Server::start(&["-w", "3"]);
-        let workers = server.workers();
-        assert_eq!(workers.len(), 3);
+        let workers = server.workers_when(|workers| workers.len() == 3);
         // One cannot even look.
         signal(*workers.first().expect("a worker"), "STOP");
         server.signal("KILL");
