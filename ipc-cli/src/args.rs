@@ -41,8 +41,9 @@ pub(crate) enum Command {
 
 /// Run each layer between real processes on this machine and say what works.
 ///
-/// Example: ipc-cli smoke --json
+/// Checks of what this machine lacks are skipped, with the reason.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = SMOKE_HELP)]
 pub(crate) struct SmokeArgs {
     /// Print one JSON object per check and a summary instead of a table.
     #[arg(long)]
@@ -51,6 +52,13 @@ pub(crate) struct SmokeArgs {
     #[arg(long, value_name = "LAYER")]
     pub(crate) only: Option<Layer>,
 }
+
+const SMOKE_HELP: &str = "\
+Examples:
+  ipc-cli smoke
+  ipc-cli smoke --only exchange --json
+
+Exit status: 0 nothing failed; 1 a check failed; 2 the command line was wrong; 128 + N ended by the signal N.";
 
 /// A layer of the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -18,7 +18,9 @@ pub(crate) struct CompletionsArgs {
 const HELP: &str = "\
 Examples:
   source <(ipc-cli completions bash)
-  ipc-cli completions fish > ~/.config/fish/completions/ipc-cli.fish";
+  ipc-cli completions fish > ~/.config/fish/completions/ipc-cli.fish
+
+Exit status: 0 they were printed; 1 they could not be written; 2 the command line was wrong.";
 
 /// Prints them.
 ///

@@ -18,7 +18,9 @@ pub(crate) struct ManArgs {}
 const HELP: &str = "\
 Examples:
   ipc-cli man | man -l -
-  ipc-cli man > ~/.local/share/man/man1/ipc-cli.1";
+  ipc-cli man > ~/.local/share/man/man1/ipc-cli.1
+
+Exit status: 0 it was printed; 1 it could not be written; 2 the command line was wrong.";
 
 const README: &str = include_str!("../../README.md");
 

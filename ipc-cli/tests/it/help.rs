@@ -53,6 +53,7 @@ fn every_subcommand_has_an_example() {
         let help = printed(&[&name, "--help"]);
         assert!(help.contains("Example"), "no example in {name} --help");
         assert!(help.contains(&format!("ipc-cli {name}")), "{help}");
+        assert!(help.contains("Exit status: "), "{help}");
         assert!(help.lines().all(|line| line.chars().count() <= 100));
     }
 }

@@ -1,8 +1,10 @@
 //! `ipc-cli smoke` finds nothing wrong here, and says so in both forms.
 
+use std::process::Stdio;
+
 use serde_json::Value;
 
-use crate::support::run;
+use crate::support::{children, command, is_alive, kill, run, until, wait};
 
 #[test]
 fn the_table_tells_of_every_layer() {
@@ -38,4 +40,23 @@ fn json_is_one_object_a_check_and_a_summary() {
     let total = counted["passed"].as_u64().unwrap() + counted["skipped"].as_u64().unwrap();
     assert_eq!(total, lines.len() as u64);
     assert_eq!(counted["failed"], 0);
+}
+
+#[test]
+fn an_interrupt_leaves_no_process() {
+    let mut command = command(["smoke"]);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null());
+    let child = child.spawn().unwrap();
+    let pid = child.id();
+    let others = until("a process of a check", || {
+        let others = children(pid);
+        (!others.is_empty()).then_some(others)
+    });
+    kill(pid, "INT");
+    assert!(!wait(child).status.success());
+    for other in others {
+        until("the process of a check being gone", || {
+            (!is_alive(other)).then_some(())
+        });
+    }
 }

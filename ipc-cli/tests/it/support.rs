@@ -13,9 +13,27 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// The command, with nothing on its standard input.
 pub(crate) fn command(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ipc-cli"));
+    let program = env!("CARGO_BIN_EXE_ipc-cli");
+    let mut command = if interrupts_are_ignored() {
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT", program]);
+        command
+    } else {
+        Command::new(program)
+    };
     command.args(arguments).stdin(Stdio::null());
     command
+}
+
+/// Whether the tests run in the background of a shell, which has them, and all that they start,
+/// ignore Ctrl-C.
+fn interrupts_are_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 << 1 != 0)
 }
 
 /// What a run printed and how it ended.

@@ -37,7 +37,9 @@ const HELP: &str = "\
 Examples:
   ipc-cli bench
   ipc-cli bench --transport ring,unix --size 64 --json
-  ipc-cli bench --plot machine.svg";
+  ipc-cli bench --plot machine.svg
+
+Exit status: 0 everything was measured; 1 something could not be; 2 the command line was wrong; 128 + N ended by the signal N.";
 
 /// What carries the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -20,4 +20,6 @@ Examples:
   ipc-cli doctor --json | jq -r 'select(.state == \"missing\") | .finding'
 
 States: ok; limited, it works at the cost that is named; missing, what needs it does not work; \
-unknown, this system does not tell.";
+unknown, this system does not tell.
+
+Exit status: 0 nothing is missing; 1 something is; 2 the command line was wrong.";

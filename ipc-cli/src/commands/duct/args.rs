@@ -23,7 +23,9 @@ Examples:
   echo '{\"celsius\":-3.5}' | ipc-cli duct connect unix:/tmp/weather
 
   With a `multiprocessing.connection.Listener` of Python that has an authkey:
-  ipc-cli duct connect tcp:127.0.0.1:6000 --framing multiprocessing --authkey-file key";
+  ipc-cli duct connect tcp:127.0.0.1:6000 --framing multiprocessing --authkey-file key
+
+Exit status: 0 the conversation ended well; 1 it failed, or lines could not be sent; 2 the command line was wrong; 128 + N ended by the signal N.";
 
 /// Which end of the link this is.
 #[derive(Debug, Subcommand)]
@@ -42,11 +44,15 @@ pub(crate) enum Side {
 const LISTEN_HELP: &str = "\
 Examples:
   ipc-cli duct listen tcp:127.0.0.1:0 --framing ductworks --once
-  ipc-cli duct listen ring:@weather --echo";
+  ipc-cli duct listen ring:@weather --echo
+
+Exit status: 0 the conversation ended well; 1 it failed, or lines could not be sent; 2 the command line was wrong; 128 + N ended by the signal N.";
 
 const CONNECT_HELP: &str = "\
 Example:
-  seq 3 | ipc-cli duct connect unix:/tmp/port --framing pyre";
+  seq 3 | ipc-cli duct connect unix:/tmp/port --framing pyre
+
+Exit status: 0 the conversation ended well; 1 it failed, or lines could not be sent; 2 the command line was wrong; 128 + N ended by the signal N.";
 
 /// How the two ends talk; they must agree on it.
 #[derive(Clone, Debug, Args)]
