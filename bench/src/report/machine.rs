@@ -33,7 +33,7 @@ impl Machine {
             date: date(SystemTime::now()),
             cpu,
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
-            system: answer("uname", &["-sr"]),
+            system: numbered(&answer("uname", &["-sr"])),
             rustc: answer("rustc", &["--version"]),
         }
     }
@@ -80,6 +80,11 @@ fn date(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
+/// A system's name and version without what its builder has added to them.
+fn numbered(system: &str) -> String {
+    system.split('-').next().unwrap_or(system).to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,5 +101,11 @@ mod tests {
         check(951_782_400, "2000-02-29");
         check(951_868_800, "2000-03-01");
         check(1_798_761_599, "2026-12-31");
+    }
+
+    #[test]
+    fn a_builders_name_is_no_part_of_a_version() {
+        assert_eq!(numbered("Linux 6.1.0-9-amd64"), "Linux 6.1.0");
+        assert_eq!(numbered("Darwin 24.1.0"), "Darwin 24.1.0");
     }
 }
