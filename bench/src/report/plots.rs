@@ -162,13 +162,18 @@ fn by_size_plot(path: &Path, title: &str, lines: &[Line<'_>]) -> Result<(), Box<
 }
 
 fn ratio_plot(path: &Path, title: &str, ratios: &[Ratio<'_>]) -> Result<(), Box<dyn Error>> {
+    // Those that are pinned to processors are in the table.
+    let told = |ratio: &&Ratio<'_>| {
+        ratio.ours.pinning().is_empty() && (ratio.limit.is_some() || ratio.rival.is_some())
+    };
+    let ratios: Vec<&Ratio<'_>> = ratios.iter().filter(told).collect();
     let rows = ratios.len() as f64;
     let height = 110 + 22 * u32::try_from(ratios.len())?;
     let times = |ratio: &Ratio<'_>| {
         [ratio.limit, ratio.rival]
             .map(|other| other.map(|other| ratio.ours.times_worse_than(other)))
     };
-    let all = ratios.iter().flat_map(times).flatten();
+    let all = ratios.iter().copied().flat_map(times).flatten();
     let range = span(all.chain([1.0]), 1.3);
     let area = SVGBackend::new(path, (SIZE.0, height)).into_drawing_area();
     area.fill(&WHITE)?;
@@ -176,7 +181,7 @@ fn ratio_plot(path: &Path, title: &str, ratios: &[Ratio<'_>]) -> Result<(), Box<
         .caption(title, (FONT, 20))
         .margin(12)
         .x_label_area_size(40)
-        .y_label_area_size(230)
+        .y_label_area_size(310)
         .build_cartesian_2d((range.0..range.1).log_scale(), rows..0.0)?;
     let name = |row: f64| {
         let at = row.round() as usize;

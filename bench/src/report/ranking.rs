@@ -38,14 +38,30 @@ const LIMITS: [&str; 19] = [
     "rust-exec-worker",
 ];
 
-/// Ours and the limit that does the same thing by hand.
-const COUNTERPARTS: [(&str, &str); 6] = [
-    ("ring", "shm-spin"),
-    ("ring-spin", "shm-spin"),
-    ("ring-park", "shm-futex"),
-    ("socket", "socketpair-stream"),
-    ("pipe", "pipe-pair"),
-    ("tcp", "tcp-nodelay"),
+/// Ours, and what does the same thing by hand or directly: the first of these that was measured.
+const COUNTERPARTS: [(&str, &[&str]); 22] = [
+    ("ring", &["shm-spin", "shm-futex"]),
+    ("ring-spin", &["shm-spin"]),
+    ("ring-park", &["shm-futex"]),
+    ("ring-inplace", &["shm-spin-inplace"]),
+    ("socket", &["socketpair-stream"]),
+    ("pipe", &["pipe-pair"]),
+    ("tcp", &["tcp-nodelay"]),
+    ("duct-ring", &["shm-hybrid+bincode"]),
+    ("duct-ring-feed", &["shm-hybrid+bincode"]),
+    ("duct-ring-spin", &["shm-hybrid+bincode"]),
+    ("duct-socket", &["socketpair+bincode"]),
+    ("duct-socket-feed", &["socketpair+bincode"]),
+    ("marshal-bincode", &["bincode"]),
+    ("marshal-json", &["serde_json"]),
+    ("marshal-messagepack", &["rmp-serde"]),
+    ("marshal-postcard", &["postcard"]),
+    ("ipc-dispatch", &["mio"]),
+    ("ipc-mio", &["mio"]),
+    ("exchange-exec", &["rust-exec-worker"]),
+    ("exchange-zygote", &["fork+pipe"]),
+    ("local", &["tokio-mpsc-ct"]),
+    ("thread", &["std-mpsc-thread"]),
 ];
 
 /// Peers that read and answer in place and do not give the receiver a message of its own: not
@@ -102,17 +118,13 @@ pub fn ratios(run: &Run) -> Vec<Ratio<'_>> {
 
 fn limit<'a>(ours: &Measurement, all: &[&'a Measurement]) -> Option<&'a Measurement> {
     let name = ours.base().rsplit(':').next().unwrap_or("");
-    let counterpart = COUNTERPARTS
-        .iter()
-        .find(|(one, _)| *one == name)
-        .and_then(|(_, limit)| {
-            let mut same = all.iter().filter(|one| one.pinning() == ours.pinning());
-            same.find(|one| one.base() == *limit)
-        });
-    match counterpart {
-        Some(found) => Some(found),
-        None => best(ours, all, Class::Limit),
-    }
+    let Some((_, counterparts)) = COUNTERPARTS.iter().find(|(one, _)| *one == name) else {
+        return best(ours, all, Class::Limit);
+    };
+    counterparts.iter().find_map(|counterpart| {
+        let mut same = all.iter().filter(|one| one.pinning() == ours.pinning());
+        same.find(|one| one.base() == *counterpart).copied()
+    })
 }
 
 fn best<'a>(ours: &Measurement, all: &[&'a Measurement], class: Class) -> Option<&'a Measurement> {
