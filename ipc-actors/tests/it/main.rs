@@ -4,6 +4,7 @@ mod actors;
 mod alarms;
 mod among;
 mod application;
+mod behaviours;
 mod budgets;
 mod hostile;
 mod life;

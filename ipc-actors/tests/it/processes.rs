@@ -5,28 +5,17 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use ipc_actors::{
-    Arbiter, ArbiterLoop, ArbiterOptions, ArbiterThread, AskError, ExitReason, Placement, Proxy,
-    Shutdown, SpawnError, Spec, State,
+    Arbiter, ArbiterLoop, ArbiterOptions, ArbiterThread, AskError, ExitReason, Placement, Shutdown,
+    SpawnError, Spec, State,
 };
 
 use crate::actors::{Add, Counter, Harm, Pid, Read, Start};
 use crate::support::{
-    LIMIT, eventually, is_alive, set_up, signal, spawn, with_arbiter, within, works,
+    LIMIT, eventually, is_alive, pid, set_up, signal, spawn, with_arbiter, within, works,
 };
 
 fn counter() -> Spec<Counter> {
     Spec::new(Start::default()).process()
-}
-
-fn pid(counter: &Proxy<Counter>) -> u32 {
-    loop {
-        match counter.ask_timeout(Pid, LIMIT) {
-            Ok(pid) => return pid,
-            // Its end was under way.
-            Err(AskError::Started | AskError::NotStarted) => {}
-            Err(error) => panic!("{error}"),
-        }
-    }
 }
 
 /// The children of this process that nobody has waited for.

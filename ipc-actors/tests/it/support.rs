@@ -5,10 +5,12 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ipc_actors::{Actor, Arbiter, ArbiterOptions, ArbiterThread, Placement, Proxy, Spec, host};
+use ipc_actors::{
+    Actor, Arbiter, ArbiterOptions, ArbiterThread, AskError, Placement, Proxy, Spec, host,
+};
 use ipc_exchange::registry;
 
-use crate::actors::Counter;
+use crate::actors::{Counter, Pid};
 
 /// Runs a test that must not hang, in a thread of its own.
 #[track_caller]
@@ -66,6 +68,19 @@ pub(crate) fn spawn<A: Actor>(arbiter: &Arbiter, spec: Spec<A>) -> Proxy<A> {
         .wait_timeout(LIMIT)
         .expect("in time")
         .expect("a start")
+}
+
+/// The process that an actor is in, once it answers.
+#[track_caller]
+pub(crate) fn pid(counter: &Proxy<Counter>) -> u32 {
+    loop {
+        match counter.ask_timeout(Pid, LIMIT) {
+            Ok(pid) => return pid,
+            // Its end was under way.
+            Err(AskError::Started | AskError::NotStarted) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 /// Sends a signal to a process that the test has started.
