@@ -14,7 +14,6 @@ use ipc_marshal::{Duct, DuctOptions};
 use crate::Registry;
 use crate::task::fnv;
 use crate::wire::{FromWorker, Hello, PROTOCOL, Role, ToWorker};
-use crate::zygote::Zygote;
 
 /// Set in a worker, so that `init` looks for the descriptors.
 pub(crate) const VARIABLE: &str = "IPC_EXCHANGE_WORKER";
@@ -83,10 +82,11 @@ impl Launch {
         self.greet(registry, ours, child, role)
     }
 
-    /// Starts a process by a fork of the zygote.
+    /// Starts a process by a fork of the zygote: `fork` has that take the descriptors, and answers
+    /// the process id.
     pub(crate) fn fork(
         &self,
-        zygote: &mut Zygote,
+        fork: impl FnOnce(&[OwnedFd]) -> io::Result<u32>,
         role: Role,
         extra: OwnedFd,
         output: Option<OwnedFd>,
@@ -95,7 +95,8 @@ impl Launch {
         let (ours, theirs) = channel(self.is_brief)?;
         let mut fds = vec![theirs, extra];
         fds.extend(output);
-        let pid = zygote.fork(&fds)?;
+        let pid = fork(&fds)?;
+        drop(fds);
         self.greet(registry, ours, ChildProcess::from_id(pid), role)
     }
 

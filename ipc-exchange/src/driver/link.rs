@@ -144,15 +144,25 @@ impl Starting {
         if !self.forks {
             return self.launch.start(role, extra, output);
         }
-        if self.zygote.is_none() {
-            let zygote = Zygote::start(&self.launch)?;
-            registry.on_child(zygote.id(), |_, ctx| ctx.state.zygote_exited(ctx.registry))?;
-            self.zygote = Some(zygote);
-        }
-        let Some(zygote) = &mut self.zygote else {
-            return Err(io::ErrorKind::NotFound.into());
+        let Self { launch, zygote, .. } = self;
+        let fork = |fds: &[OwnedFd]| {
+            if let Some(zygote) = zygote {
+                let forked = zygote.fork(fds);
+                if forked.is_ok() {
+                    return forked;
+                }
+            }
+            // There is none, or it was killed or is stuck, which costs no task its start. What the
+            // old one may have forked goes with it.
+            drop(zygote.take());
+            let fresh = Zygote::start(launch)?;
+            let pid = fresh.id();
+            registry.on_child(pid, move |_, ctx| {
+                ctx.state.zygote_exited(pid, ctx.registry);
+            })?;
+            zygote.insert(fresh).fork(fds)
         };
-        self.launch.fork(zygote, role, extra, output)
+        launch.fork(fork, role, extra, output)
     }
 }
 

@@ -288,11 +288,8 @@ impl Driver {
         }
         self.set_alarm(registry);
         if self.plan.is_done() {
-            match &mut self.starting.zygote {
-                // It ends because of this, and then everything does.
-                Some(zygote) => zygote.dismiss(),
-                None => registry.stop(),
-            }
+            drop(self.starting.zygote.take());
+            registry.stop();
         }
     }
 
@@ -510,9 +507,9 @@ impl Driver {
         self.pump(registry);
     }
 
-    /// The zygote has ended; if a worker is needed another is started.
-    pub(super) fn zygote_exited(&mut self, registry: &mut Registry<Self>) {
-        self.starting.zygote = None;
+    /// A zygote has ended; if a worker is needed another is started.
+    pub(super) fn zygote_exited(&mut self, pid: u32, registry: &mut Registry<Self>) {
+        drop(self.starting.zygote.take_if(|zygote| zygote.id() == pid));
         self.pump(registry);
     }
 

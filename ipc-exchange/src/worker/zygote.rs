@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use ipc_core::{AnyChannel, Socket};
 use nix::errno::Errno;
-use nix::unistd::{Pid, dup2_stderr, dup2_stdout, setpgid};
+use nix::unistd::{dup2_stderr, dup2_stdout};
 
 use super::serve::{Control, serve};
 use super::{EXIT_ORPHAN, EXIT_REFUSED};
@@ -58,10 +58,9 @@ pub(super) fn serve_forks(
     }
 }
 
-/// What a forked process does: what one that was started with these descriptors would.
+/// What a forked process does: what one that was started with these descriptors would. The exchange
+/// gives it a process group of its own before it says the first word.
 fn forked(registry: &'static Registry, fds: Vec<OwnedFd>) -> i32 {
-    // The exchange does the same; whoever is first.
-    let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
     let mut fds = fds.into_iter();
     let (Some(control), Some(extra)) = (fds.next(), fds.next()) else {
         return EXIT_REFUSED;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use ipc_exchange::{Cause, Exchange, ExchangeOptions, Exit, Program, TaskOptions};
+use ipc_exchange::{Cause, Exchange, ExchangeOptions, Exit, Program, Start, TaskOptions};
 use nix::sys::signal::Signal;
 
 use crate::harness::{children, eventually, is_alive, kill, tests};
@@ -18,6 +18,7 @@ tests![
     a_poisonous_task_is_given_up,
     a_killed_worker_is_replaced_at_once,
     what_a_killed_worker_started_ends_with_it,
+    a_killed_or_stopped_zygote_costs_no_task,
     workers_end_with_a_killed_parent,
 ];
 
@@ -168,6 +169,41 @@ fn what_a_killed_worker_started_ends_with_it() {
     assert!(lost.wait().unwrap_err().is_lost());
     assert!(eventually(|| !is_alive(grandchild)));
     exchange.finish();
+}
+
+/// Whatever it was at: it may have forked what it never tells of.
+fn a_killed_or_stopped_zygote_costs_no_task() {
+    let options = ExchangeOptions::new().limit(2).reuse(false);
+    let exchange = options.start(Start::Zygote).open().unwrap();
+    for round in 0..60 {
+        let squares = (0..8).map(|x| exchange.submit(tasks::square, x).unwrap());
+        let squares: Vec<_> = squares.collect();
+        let workers = exchange.workers();
+        let zygote = children()
+            .into_iter()
+            .find(|pid| !workers.contains(pid) && is_zygote(*pid));
+        if let Some(zygote) = zygote {
+            let until = Instant::now() + Duration::from_micros(round * 30);
+            while Instant::now() < until {}
+            kill(
+                zygote,
+                if round == 59 {
+                    Signal::SIGSTOP
+                } else {
+                    Signal::SIGKILL
+                },
+            );
+        }
+        for (x, square) in (0..8).zip(squares) {
+            assert_eq!(square.wait().unwrap(), x * x, "round {round}");
+        }
+    }
+    exchange.finish();
+}
+
+/// It alone has one thread.
+fn is_zygote(pid: u32) -> bool {
+    fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|threads| threads.count() == 1)
 }
 
 /// A whole program is killed while its workers compute.
