@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -34,6 +34,7 @@ pub struct Journal {
 #[derive(Debug)]
 struct State {
     file: File,
+    path: PathBuf,
     /// How long the file is up to its last whole line; `None` when more may be there and could not be
     /// taken back, so that nothing can be appended.
     len: Option<u64>,
@@ -79,14 +80,19 @@ impl Journal {
     ///
     /// What the system says; [`InvalidInput`](io::ErrorKind::InvalidInput) when it is no regular file;
     /// [`InvalidData`](io::ErrorKind::InvalidData) when a line other than the last is damaged: that is
-    /// no journal, or somebody has edited it.
+    /// no journal, or somebody has edited it. The text names the file.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        let path = path.as_ref();
+        Self::open_file(path).map_err(|error| of(path, &error))
+    }
+
+    fn open_file(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         let mut file = options.read(true).append(true).create(true).open(path)?;
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "the journal is no regular file",
+                "it is no regular file",
             ));
         }
         let (finished, good) = read(BufReader::new(&file))?;
@@ -95,6 +101,7 @@ impl Journal {
         Ok(Self {
             shared: Arc::new(Mutex::new(State {
                 file,
+                path: path.to_owned(),
                 len: Some(good),
                 finished,
                 seen: HashMap::new(),
@@ -119,13 +126,15 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// What the system said, the first time that writing failed, or says now.
+    /// What the system said, the first time that writing failed, or says now. The text names the
+    /// file.
     pub fn sync(&self) -> io::Result<()> {
         let mut state = lock(&self.shared);
-        match state.error.take() {
+        let synced = match state.error.take() {
             Some(error) => Err(error),
             None => state.file.sync_data(),
-        }
+        };
+        synced.map_err(|error| of(&state.path, &error))
     }
 
     /// The place of the next task, for a program that submits by itself, and the task's result if an
@@ -209,6 +218,11 @@ impl Journal {
     }
 }
 
+/// The error, with the name of the file.
+fn of(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
 /// Reads whole lines: the results of the tasks that succeeded, and how many bytes the lines have.
 fn read(mut reader: impl BufRead) -> io::Result<(HashMap<Key, Payload>, u64)> {
     let mut finished = HashMap::new();
@@ -228,7 +242,7 @@ fn read(mut reader: impl BufRead) -> io::Result<(HashMap<Key, Payload>, u64)> {
             None => {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
-                    format!("line {number} of the journal is damaged"),
+                    format!("line {number} is damaged"),
                 ));
             }
         }

@@ -200,6 +200,7 @@ fn fill(folder: &Path) {
     };
     let error = run().unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    assert!(error.to_string().contains(&path.display().to_string()));
     let written = Journal::open(&path).unwrap().len();
     assert!((1..500).contains(&written), "{written}");
     // What is there is whole, and stays usable.
