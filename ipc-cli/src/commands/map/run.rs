@@ -100,10 +100,8 @@ impl<'a, W: Work> Run<'a, W> {
         folder: Option<&TempDir>,
     ) -> Result<Self> {
         let signals = interrupt::listen(folder.map(|folder| folder.path().to_owned()))?;
-        let journal = args.joblog.as_ref().map(|path| {
-            Journal::open(path)
-                .with_context(|| format!("cannot use the job log {}", path.display()))
-        });
+        let journal = args.joblog.as_ref();
+        let journal = journal.map(|path| Journal::open(path).context("cannot use the job log"));
         let source = match inputs {
             Some(inputs) => Source::given(inputs)?,
             None => Source::standard_input(args.null)?,
