@@ -171,6 +171,12 @@ impl<Rx, C: Codec, R: Inbound> Receiver<Rx, C, R> {
         Ok(answer)
     }
 
+    /// Sets the longest payload that is accepted from now on, as
+    /// [`Duct::limit_payload`](crate::Duct::limit_payload).
+    pub fn limit_payload(&mut self, limit: usize) -> usize {
+        self.inbox.limit_payload(limit)
+    }
+
     #[cold]
     fn acknowledge(&mut self, deadline: Deadline) {
         self.late.truncate(LATE_MAX);
