@@ -23,6 +23,22 @@ pub enum Access {
     Supervisor,
 }
 
+impl Access {
+    /// All levels, in their order.
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Public,
+        Self::Authenticated,
+        Self::Peer,
+        Self::Supervisor,
+    ];
+
+    /// The level of this number; the lowest for one that there is not.
+    pub(crate) fn from_u8(number: u8) -> Self {
+        let level = Self::ALL.get(usize::from(number));
+        level.copied().unwrap_or(Self::Public)
+    }
+}
+
 /// Names a command on the wire: the hash of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct CommandId(pub(crate) u32);
@@ -59,6 +75,8 @@ pub(crate) struct Command<A: Actor> {
     id: CommandId,
     pub(crate) name: &'static str,
     access: Access,
+    /// The longest message of remote callers, in bytes.
+    len_max: usize,
     pub(crate) invoke: Invoke<A>,
     /// The same command again, with JSON in and out.
     #[cfg(feature = "json")]
@@ -112,6 +130,7 @@ impl<A: Actor> Commands<A> {
             id: CommandId::of(M::NAME),
             name: M::NAME,
             access,
+            len_max: usize::MAX,
             invoke: invoke::<A, M>,
             #[cfg(feature = "json")]
             text: false,
@@ -121,9 +140,36 @@ impl<A: Actor> Commands<A> {
             id: CommandId::of_text(M::NAME),
             name: M::NAME,
             access,
+            len_max: usize::MAX,
             invoke: invoke_text::<A, M>,
             text: true,
         });
+        self
+    }
+
+    /// Takes this message from remote callers only up to this length, in bytes as it travels. Longer ones
+    /// are refused before they are decoded, and held against the caller. What a connection accepts at
+    /// all ([`RemoteOptions::payload_len_max`](crate::RemoteOptions::payload_len_max)) comes first.
+    ///
+    /// # Panics
+    ///
+    /// If the message is not registered.
+    pub fn limit<M: Message>(&mut self, bytes: usize) -> &mut Self
+    where
+        A: Handler<M>,
+    {
+        let commands = self.table.iter_mut();
+        let mut found = false;
+        for command in commands.filter(|command| command.name == M::NAME) {
+            command.len_max = bytes;
+            found = true;
+        }
+        assert!(
+            found,
+            "{} limits {} without registering it",
+            A::NAME,
+            M::NAME
+        );
         self
     }
 
@@ -168,9 +214,28 @@ impl<A: Actor> Commands<A> {
         self.find(CommandId::of(name)).map(|command| command.access)
     }
 
-    /// The name of a command and who may use it.
-    pub(crate) fn required(&self, id: CommandId) -> Option<(&'static str, Access)> {
-        self.find(id).map(|command| (command.name, command.access))
+    /// Whether a remote caller of this level may send a message of this length; `allows` says whether
+    /// the command's name is on the list of those that are allowed.
+    pub(crate) fn check(
+        &self,
+        id: CommandId,
+        len: usize,
+        access: Access,
+        allows: impl FnOnce(&str) -> bool,
+    ) -> Result<(), AskError> {
+        let Some(command) = self.find(id) else {
+            return Err(AskError::UnknownCommand(format!("{:08x}", id.0)));
+        };
+        let name = command.name;
+        if command.access > access || !allows(name) {
+            return Err(AskError::Forbidden(name.to_owned()));
+        }
+        if len > command.len_max {
+            let limit = command.len_max;
+            let wrong = format!("{name} takes {limit} bytes, and not {len}");
+            return Err(AskError::Codec(wrong));
+        }
+        Ok(())
     }
 
     pub(crate) fn find(&self, id: CommandId) -> Option<&Command<A>> {

@@ -97,6 +97,7 @@ mod alarms;
 mod answers;
 mod application;
 mod arbiter;
+mod audit;
 mod cell;
 mod command;
 mod context;
@@ -136,6 +137,7 @@ pub use application::{Application, ApplicationError, Running};
 pub use arbiter::{
     Arbiter, ArbiterLoop, ArbiterOptions, ArbiterThread, Down, PoolInfo, Spawning, SupervisorSpec,
 };
+pub use audit::{Audit, Audits, Caller, Deed};
 pub use command::{Access, Commands};
 pub use context::Context;
 pub use deferred::Deferred;
@@ -153,6 +155,7 @@ pub use pidfile::{Pidfile, PidfileError};
 pub use proxy::Proxy;
 pub use remote::{
     Listener, ListenerStats, Reference, RemoteActor, RemoteArbiter, RemoteError, RemoteOptions,
+    Rights,
 };
 pub use settings::{Layer, Parsed, Settings, SettingsError, Value};
 pub use spec::{Placement, Spec};

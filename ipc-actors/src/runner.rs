@@ -197,7 +197,8 @@ fn control(root: &ArbiterLoop, settings: &Settings) -> Result<Option<Listener>, 
     let address: Address = text
         .parse()
         .map_err(|error| wrong(std::io::Error::new(std::io::ErrorKind::InvalidInput, error)))?;
-    let mut options = RemoteOptions::new();
+    // Whoever writes an abstract name into the settings wants one.
+    let mut options = RemoteOptions::new().abstract_names(true);
     if let Some(key) = settings.text("control_key") {
         options = options.key_for(AuthKey::new(key), Access::Peer);
     }

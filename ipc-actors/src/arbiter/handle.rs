@@ -11,6 +11,7 @@ use super::config::Offers;
 use super::slot::Seed;
 use super::tree::Tree;
 use super::wishes::{Midwife, midwife};
+use crate::audit::Auditors;
 use crate::deferred::{Resolver, deferred};
 use crate::local::LoopShared;
 use crate::remote::{Erased, Opened};
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) home: Arc<LoopShared>,
     pub(super) begun: Instant,
     pub(crate) offers: Offers,
+    pub(crate) auditors: Auditors,
     names: Mutex<HashMap<Arc<str>, Named>>,
     groups: Mutex<Groups>,
     /// Who makes the actors that processes may spawn, by kind.
@@ -74,6 +76,7 @@ impl Shared {
             home,
             begun: Instant::now(),
             offers: Offers::default(),
+            auditors: Auditors::default(),
             names: Mutex::new(HashMap::new()),
             groups: Mutex::default(),
             midwives: Mutex::default(),

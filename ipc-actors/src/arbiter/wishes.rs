@@ -6,11 +6,13 @@ use ipc_dispatch::Context;
 use ipc_marshal::Sender;
 
 use super::tree::Tree;
+use crate::audit::brief;
 use crate::command::CommandId;
 use crate::upward::{Grant, Offspring, Whereabouts, Wish};
 use crate::wire::{Block, Order, ToActor};
 use crate::{
-    Access, Actor, ActorId, Arbiter, AskError, Deferred, ExitReason, Info, Proxy, SpawnError,
+    Access, Actor, ActorId, Arbiter, AskError, Caller, Deed, Deferred, ExitReason, Info, Proxy,
+    SpawnError,
 };
 
 /// Spawns an actor of one kind.
@@ -98,8 +100,13 @@ impl Tree {
                     _ if request == 0 => {}
                     answer => back.answer(request, answer.map(|bytes| Block(bytes.to_vec()))),
                 });
+                let command = CommandId(command);
                 match found {
-                    Some(found) => found.call(CommandId(command), &body, Access::Peer, answered),
+                    // What comes from a process of this arbiter has no other limit than a frame's.
+                    Some(found) => match found.check(command, 0, Access::Peer) {
+                        Ok(()) => found.call(command, &body, answered),
+                        Err(refused) => answered(Err(refused)),
+                    },
                     None => answered(Err(AskError::NotStarted)),
                 }
             }
@@ -120,7 +127,11 @@ impl Tree {
                 }
             }
             Wish::Stop { actor } => {
-                if let Some(found) = opened(actor) {
+                let found = opened(actor);
+                let auditors = &back.arbiter.shared.auditors;
+                let (deed, who) = (|| Deed::Stop(ActorId(actor)), || Caller::Actor(id));
+                auditors.tell(found.is_some(), deed, who);
+                if let Some(found) = found {
                     found.stop();
                 }
             }
@@ -129,7 +140,11 @@ impl Tree {
     }
 
     fn spawn_wished(back: &Back, request: u64, offspring: Offspring) {
-        let spawned = match back.arbiter.shared.midwife(&offspring.kind) {
+        let midwife = back.arbiter.shared.midwife(&offspring.kind);
+        let deed = || Deed::Spawn(brief(&offspring.kind));
+        let auditors = &back.arbiter.shared.auditors;
+        auditors.tell(midwife.is_some(), deed, || Caller::Actor(back.id));
+        let spawned = match midwife {
             Some(midwife) => midwife(&back.arbiter, offspring).map_err(|error| error.to_string()),
             None => Err(format!("processes may not spawn a {}", offspring.kind)),
         };

@@ -2,22 +2,21 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use ipc_core::{Address, Deadline};
 use ipc_marshal::{AuthKey, DuctOptions, Receiver, SendError as DuctError, Sender};
-use serde::{Deserialize, Serialize};
 
 use super::actor::RemoteActor;
-use super::greeting::{GREETING_LEN_MAX, Wire, greet};
+use super::greeting::{GREETING_LEN_MAX, Shown, Transcript, Wire, greet};
 use super::seal::{Lane, Seal};
 use super::server::is_own_user;
 use super::wire::{Found, Managed, Request, Response, SCHEMA};
 use crate::command::{CommandId, decode, encode};
+use crate::deferred::{Resolver, deferred};
 use crate::link::{Answered, Pending, Refused};
 use crate::proxy::Route;
 use crate::status::Status;
@@ -56,12 +55,20 @@ pub enum RemoteError {
         /// Its kind.
         kind: String,
     },
+    /// The key is wrong, or gives nothing here.
+    #[error("the key is wrong")]
+    Refused,
     /// The connection is gone.
     #[error("the connection is gone")]
     Disconnected,
 }
 
 pub(super) enum Waiting {
+    Auth {
+        /// What the listener must prove, and how what it says is then sealed.
+        check: Box<dyn FnOnce(Access, &[u8; 32]) -> Option<Seal> + Send>,
+        resolver: Resolver<Access, AskError>,
+    },
     Managed(Box<dyn FnOnce(Result<Managed, AskError>) + Send>),
     Found(Box<dyn FnOnce(Option<Found>) + Send>),
     Pending(Pending),
@@ -72,7 +79,11 @@ pub(super) enum Waiting {
 pub(super) struct Connection {
     sender: Sender<()>,
     lane: Lane,
-    access: Access,
+    /// What the listener lets it do: the [`Access`] as a number.
+    access: AtomicU8,
+    /// What it came with.
+    base: Access,
+    transcript: Mutex<Transcript>,
     table: Arc<Table>,
     next: AtomicU64,
 }
@@ -96,7 +107,14 @@ impl Table {
             let Some(Ok(response)) = seal.open(&frame).map(decode::<Response>) else {
                 break;
             };
-            self.take(response);
+            match response {
+                Response::Auth { request, answer } => match self.authenticated(request, answer) {
+                    Ok(None) => {}
+                    Ok(Some(next)) => seal = next,
+                    Err(Impostor) => break,
+                },
+                response => self.take(response),
+            }
         }
         let waiting = self.lock().take();
         for (_, waiting) in waiting.into_iter().flatten() {
@@ -104,10 +122,38 @@ impl Table {
         }
     }
 
+    /// The answer to a proof. Answers how the listener seals what follows, if that changes.
+    fn authenticated(
+        &self,
+        request: u64,
+        answer: Result<(Access, [u8; 32]), AskError>,
+    ) -> Result<Option<Seal>, Impostor> {
+        let waiting = self
+            .lock()
+            .as_mut()
+            .and_then(|table| table.remove(&request));
+        let Some(Waiting::Auth { check, resolver }) = waiting else {
+            // Nobody has asked, or not for this.
+            return Err(Impostor);
+        };
+        match answer {
+            Ok((access, mac)) => {
+                let seal = check(access, &mac).ok_or(Impostor)?;
+                resolver.resolve(Ok(access));
+                Ok(Some(seal))
+            }
+            Err(error) => {
+                resolver.resolve(Err(error));
+                Ok(None)
+            }
+        }
+    }
+
     fn take(&self, response: Response) {
         let (Response::Found { request, .. }
         | Response::Answer { request, .. }
         | Response::Info { request, .. }
+        | Response::Auth { request, .. }
         | Response::Managed { request, .. }) = &response;
         let waiting = self.lock().as_mut().and_then(|table| table.remove(request));
         match (waiting, response) {
@@ -134,6 +180,9 @@ impl Table {
         }
     }
 }
+
+/// The listener does not know the key.
+struct Impostor;
 
 impl Connection {
     /// Sends what is answered; an answer that will not come is one, too.
@@ -185,10 +234,72 @@ impl Connection {
     }
 }
 
+impl Connection {
+    fn auth(&self, key: &AuthKey, deadline: Deadline) -> Result<Access, RemoteError> {
+        let gone = RemoteError::Disconnected;
+        // Nothing may leave between the claim and its answer: how it is sealed is not decided yet.
+        let Some(mut held) = self.lane.hold(deadline) else {
+            return Err(gone);
+        };
+        let mut transcript = self
+            .transcript
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        transcript.attempt();
+        let raise = transcript.raise(key);
+        let (mac, to_listener, to_client) = (raise.claim(), raise.to_listener(), raise.to_client());
+        let (said, key) = (transcript.clone(), key.clone());
+        drop(transcript);
+        let check = move |access: Access, mac: &[u8; 32]| {
+            let known = said.raise(&key).is_welcome(access, mac);
+            known.then_some(to_client)
+        };
+        let (resolver, answer) = deferred();
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let waiting = Waiting::Auth {
+            check: Box::new(check),
+            resolver,
+        };
+        match &mut *self.table.lock() {
+            Some(table) => drop(table.insert(number, waiting)),
+            None => return Err(gone),
+        }
+        let mut payload = Vec::new();
+        let request = Request::Auth {
+            request: number,
+            mac,
+        };
+        let sent = encode(&request, &mut payload).is_ok()
+            && held
+                .send(payload, |frame| self.sender.send_bytes(frame, deadline))
+                .is_ok();
+        if !sent {
+            return Err(gone);
+        }
+        let answer = match answer.wait_until(deadline) {
+            Ok(Ok(access)) => {
+                held.replace(to_listener);
+                self.access.store(access as u8, Ordering::Relaxed);
+                return Ok(access);
+            }
+            Ok(Err(error)) => error,
+            Err(_late) => return Err(gone),
+        };
+        match answer {
+            AskError::Forbidden(_) => {
+                self.access.store(self.base as u8, Ordering::Relaxed);
+                Err(RemoteError::Refused)
+            }
+            _ => Err(gone),
+        }
+    }
+}
+
 impl Waiting {
     fn fail(self, error: AskError) {
         match self {
             Self::Managed(managed) => managed(Err(error)),
+            Self::Auth { resolver, .. } => resolver.resolve(Err(error)),
             Self::Found(found) => found(None),
             Self::Pending(pending) => pending.fail(error),
         }
@@ -209,6 +320,10 @@ impl RemoteArbiter {
     ///
     /// `Connect`: nobody listens there, the key is wrong, or the caller is not welcome.
     pub fn connect(address: &Address, key: Option<&AuthKey>) -> Result<Self, RemoteError> {
+        Self::connect_with(address, key.map_or(Shown::Nothing, Shown::Key))
+    }
+
+    pub(super) fn connect_with(address: &Address, shown: Shown<'_>) -> Result<Self, RemoteError> {
         let wrong = |reason: String| RemoteError::Connect {
             address: address.to_string(),
             reason,
@@ -222,12 +337,12 @@ impl RemoteArbiter {
             .connect(address)
             .map_err(|error| wrong(error.to_string()))?;
         let by_name = matches!(address, Address::Unix(_) | Address::Ring(_));
-        if key.is_none() && by_name && !is_own_user(wire.channel()) {
+        if matches!(shown, Shown::Nothing) && by_name && !is_own_user(wire.channel()) {
             // Anybody could have taken the name.
             return Err(wrong("it belongs to another user".to_owned()));
         }
         let limit = wire.limit_payload(GREETING_LEN_MAX);
-        let greeted = greet(&mut wire, key, Deadline::after(CONNECT_TIMEOUT))
+        let greeted = greet(&mut wire, shown, Deadline::after(CONNECT_TIMEOUT))
             .map_err(|error| wrong(error.to_string()))?;
         wire.limit_payload(limit);
         let (sender, receiver) = wire.split().map_err(|error| wrong(error.to_string()))?;
@@ -242,7 +357,9 @@ impl RemoteArbiter {
         let connection = Connection {
             sender,
             lane: Lane::new(greeted.outbound),
-            access: greeted.access,
+            access: AtomicU8::new(greeted.access as u8),
+            base: greeted.access,
+            transcript: Mutex::new(greeted.transcript),
             table,
             next: AtomicU64::new(1),
         };
@@ -266,7 +383,24 @@ impl RemoteArbiter {
     /// anew.
     #[must_use]
     pub fn access(&self) -> Access {
-        self.connection.access
+        Access::from_u8(self.connection.access.load(Ordering::Relaxed))
+    }
+
+    /// The command `auth`: proves another key, which gives this connection, and no other, its rights
+    /// besides those that it came with, and answers what it may do now. A wrong key is told of a little
+    /// later, is held against the connection, and takes back what an earlier one has given. What others
+    /// send over the connection waits meanwhile. Blocks for at most five seconds.
+    ///
+    /// # Errors
+    ///
+    /// `Refused`, `Disconnected`; in the latter case the connection has ended.
+    pub fn auth(&self, key: &AuthKey) -> Result<Access, RemoteError> {
+        let proved = self.connection.auth(key, Deadline::after(CONNECT_TIMEOUT));
+        if let Err(RemoteError::Disconnected) = proved {
+            // Nobody knows what the other side makes of what follows.
+            self.quit();
+        }
+        proved
     }
 
     /// The actor of this name, if it is of this type.
@@ -296,7 +430,7 @@ impl RemoteArbiter {
     }
 
     fn look_up(&self, name: &str) -> Result<Found, RemoteError> {
-        let (resolver, found) = crate::deferred::deferred();
+        let (resolver, found) = deferred();
         let waiting = Waiting::Found(Box::new(move |found| resolver.resolve(Ok(found))));
         let deadline = Deadline::after(CONNECT_TIMEOUT);
         let wanted = name.to_owned();
@@ -405,7 +539,7 @@ impl RemoteRoute {
             });
     }
 
-    pub(crate) fn info(&self, resolver: crate::deferred::Resolver<Info, AskError>) {
+    pub(crate) fn info(&self, resolver: Resolver<Info, AskError>) {
         let (waiting, actor) = (Waiting::Pending(Pending::Info(resolver)), self.id.to_u64());
         let deadline = Deadline::Never;
         self.connection
@@ -420,84 +554,5 @@ impl RemoteRoute {
         self.connection
             .send(&Request::Stop { actor }, Deadline::Never)
             .is_ok()
-    }
-}
-
-/// What another process needs to reach an actor, made by
-/// [`Listener::reference`](crate::Listener::reference): it can be sent in any message. Equal by the
-/// actor's id.
-#[derive(Serialize, Deserialize)]
-#[serde(bound = "")]
-pub struct Reference<A> {
-    address: String,
-    name: String,
-    id: ActorId,
-    actor: PhantomData<fn(A)>,
-}
-
-impl<A: Actor> Reference<A> {
-    pub(super) fn new(address: String, name: String, id: ActorId) -> Self {
-        Self {
-            address,
-            name,
-            id,
-            actor: PhantomData,
-        }
-    }
-
-    /// The actor's id.
-    #[must_use]
-    pub fn id(&self) -> ActorId {
-        self.id
-    }
-
-    /// The actor's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Connects to the actor's arbiter and finds it. An actor of the same name that was spawned
-    /// since is found as well.
-    ///
-    /// # Errors
-    ///
-    /// See [`RemoteError`].
-    pub fn connect(&self, key: Option<&AuthKey>) -> Result<Proxy<A>, RemoteError> {
-        let address: Address = self
-            .address
-            .parse()
-            .map_err(|_| RemoteError::Address(self.address.clone()))?;
-        RemoteArbiter::connect(&address, key)?.get_actor(&self.name)
-    }
-}
-
-impl<A> Clone for Reference<A> {
-    fn clone(&self) -> Self {
-        let (address, name) = (self.address.clone(), self.name.clone());
-        Self {
-            address,
-            name,
-            id: self.id,
-            actor: PhantomData,
-        }
-    }
-}
-
-impl<A> PartialEq for Reference<A> {
-    fn eq(&self, other: &Self) -> bool {
-        self.id == other.id
-    }
-}
-
-impl<A> Eq for Reference<A> {}
-
-impl<A> fmt::Debug for Reference<A> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reference")
-            .field("address", &self.address)
-            .field("name", &self.name)
-            .field("id", &self.id)
-            .finish()
     }
 }

@@ -21,7 +21,13 @@ pub(crate) trait Opened: Send + Sync {
     fn id(&self) -> ActorId;
     fn kind(&self) -> &'static str;
     fn placement(&self) -> Placement;
-    fn call(&self, command: CommandId, body: &Arc<[u8]>, access: Access, answered: Answered);
+    fn incarnation(&self) -> u32;
+    /// The name of a command that it knows.
+    fn name_of(&self, command: CommandId) -> Option<&'static str>;
+    /// Whether a caller of this level may send a message of this length.
+    fn check(&self, command: CommandId, len: usize, access: Access) -> Result<(), AskError>;
+    /// Has a message delivered, whoever it is from, or answers why not. Never waits.
+    fn call(&self, command: CommandId, body: &Arc<[u8]>, answered: Answered);
     fn ping(&self) -> Deferred<(), AskError>;
     fn info(&self) -> Deferred<Info, AskError>;
     fn stop(&self);
@@ -70,14 +76,21 @@ impl<A: Actor> Opened for Door<A> {
         self.proxy.placement()
     }
 
-    fn call(&self, command: CommandId, body: &Arc<[u8]>, access: Access, answered: Answered) {
-        match self.commands.required(command) {
-            Some((name, needed)) if needed <= access && self.allows(name) => {
-                self.proxy.call(&self.commands, command, body, answered);
-            }
-            Some((name, _)) => answered(Err(AskError::Forbidden(name.to_owned()))),
-            None => answered(Err(AskError::UnknownCommand(format!("{:08x}", command.0)))),
-        }
+    fn incarnation(&self) -> u32 {
+        self.proxy.incarnation()
+    }
+
+    fn name_of(&self, command: CommandId) -> Option<&'static str> {
+        self.commands.find(command).map(|command| command.name)
+    }
+
+    fn check(&self, command: CommandId, len: usize, access: Access) -> Result<(), AskError> {
+        self.commands
+            .check(command, len, access, |name| self.allows(name))
+    }
+
+    fn call(&self, command: CommandId, body: &Arc<[u8]>, answered: Answered) {
+        self.proxy.call(&self.commands, command, body, answered);
     }
 
     fn ping(&self) -> Deferred<(), AskError> {

@@ -1,5 +1,7 @@
 //! How an arbiter is reached by other programs.
 
+use std::time::Duration;
+
 use ipc_marshal::AuthKey;
 
 use crate::Access;
@@ -7,21 +9,35 @@ use crate::Access;
 /// How an arbiter is reached by other programs.
 #[derive(Clone, Debug)]
 pub struct RemoteOptions {
-    /// Each key with the level it gives, if that does not depend on the socket.
-    pub(super) keys: Vec<(AuthKey, Option<Access>)>,
+    pub(super) keys: Vec<Known>,
     pub(super) strangers: bool,
     pub(super) connections_max: usize,
     pub(super) half_open_max: usize,
     pub(super) in_flight_max: usize,
     pub(super) bytes_max: usize,
     pub(super) payload_len_max: usize,
+    pub(super) peer_payload_len_max: usize,
+    pub(super) at_once_max: usize,
+    pub(super) write_timeout: Duration,
+    pub(super) abstract_names: bool,
     pub(super) rate_max: u32,
     pub(super) strikes_max: u32,
 }
 
+/// A key that callers may prove.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) key: AuthKey,
+    /// What it is called where it is told who has done something.
+    pub(super) name: String,
+    /// The level that it gives, if that does not depend on the socket.
+    pub(super) access: Option<Access>,
+}
+
 impl Default for RemoteOptions {
-    /// No key, no strangers, 64 connections and 64 at the door, 1024 messages and 8 MiB under way per
-    /// connection, 64 KiB per message, 50,000 messages per second, 32 strikes.
+    /// No key, no strangers, no abstract names, 64 connections and 64 at the door, 1024 messages and
+    /// 8 MiB under way per connection, of which an actor has 32 at a time, 64 KiB per message and 1 MiB
+    /// for peers, 50,000 messages per second, two seconds to take an answer, 32 strikes.
     fn default() -> Self {
         Self {
             keys: Vec::new(),
@@ -31,6 +47,10 @@ impl Default for RemoteOptions {
             in_flight_max: 1024,
             bytes_max: 8 << 20,
             payload_len_max: 64 << 10,
+            peer_payload_len_max: 1 << 20,
+            at_once_max: 32,
+            write_timeout: Duration::from_secs(2),
+            abstract_names: false,
             rate_max: 50_000,
             strikes_max: 32,
         }
@@ -52,16 +72,27 @@ impl RemoteOptions {
     /// It gives [`Access::Authenticated`], and to callers of the same user on a unix socket
     /// [`Access::Peer`].
     #[must_use]
-    pub fn key(mut self, key: AuthKey) -> Self {
-        self.keys.push((key, None));
-        self
+    pub fn key(self, key: AuthKey) -> Self {
+        self.know(key, None, None)
     }
 
     /// Callers who know this key have this level, wherever they come from: [`Access::Peer`] for an
     /// operator who may stop things, for one.
     #[must_use]
-    pub fn key_for(mut self, key: AuthKey, access: Access) -> Self {
-        self.keys.push((key, Some(access)));
+    pub fn key_for(self, key: AuthKey, access: Access) -> Self {
+        self.know(key, None, Some(access))
+    }
+
+    /// As [`key_for`](Self::key_for), and the [audit](crate::Arbiter::audit) calls whoever has proved it
+    /// by this name.
+    #[must_use]
+    pub fn key_named(self, name: &str, key: AuthKey, access: Access) -> Self {
+        self.know(key, Some(name), Some(access))
+    }
+
+    fn know(mut self, key: AuthKey, name: Option<&str>, access: Option<Access>) -> Self {
+        let name = name.map_or_else(|| format!("key {}", self.keys.len()), str::to_owned);
+        self.keys.push(Known { key, name, access });
         self
     }
 
@@ -73,7 +104,16 @@ impl RemoteOptions {
         self
     }
 
-    /// How many connections there may be of callers that were let in.
+    /// Lets [`listen`](crate::Arbiter::listen) take an abstract name (`unix:@NAME`). Such a name has no
+    /// file whose permissions would keep other users out, and whoever is first can take it: callers of
+    /// other users are still refused by what the kernel says of them, but they can knock.
+    #[must_use]
+    pub fn abstract_names(mut self, allowed: bool) -> Self {
+        self.abstract_names = allowed;
+        self
+    }
+
+    /// How many connections there may be of callers that were let in. Strangers get half of them.
     #[must_use]
     pub fn connections_max(mut self, count: usize) -> Self {
         self.connections_max = count;
@@ -104,10 +144,33 @@ impl RemoteOptions {
         self
     }
 
-    /// The longest message, in bytes. Longer ones end the connection before they are read.
+    /// The longest message, in bytes. Longer ones end the connection before they are read. A command can
+    /// have a lower limit ([`Commands::limit`](crate::Commands::limit)).
     #[must_use]
     pub fn payload_len_max(mut self, bytes: usize) -> Self {
         self.payload_len_max = bytes;
+        self
+    }
+
+    /// The longest message of callers with [`Access::Peer`], in bytes, if that is more.
+    #[must_use]
+    pub fn peer_payload_len_max(mut self, bytes: usize) -> Self {
+        self.peer_payload_len_max = bytes;
+        self
+    }
+
+    /// How many messages of all callers together an actor has at a time. The rest waits outside its
+    /// mailbox, which so always has room for others, and the callers take turns.
+    #[must_use]
+    pub fn at_once_max(mut self, count: usize) -> Self {
+        self.at_once_max = count.max(1);
+        self
+    }
+
+    /// How long a caller may take to make room for one answer before it is cut off.
+    #[must_use]
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.write_timeout = timeout;
         self
     }
 

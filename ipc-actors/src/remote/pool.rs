@@ -22,6 +22,7 @@ impl<A: Actor> Monitor<A> {
     pub fn publish(&self, name: &str) -> Result<(), SpawnError> {
         let door = PoolDoor {
             id: ActorId::next(),
+            commands: Arc::new(Commands::of_actor()),
             pool: Arc::new(self.downgrade()),
         };
         let shared = &self.arbiter.shared;
@@ -31,6 +32,7 @@ impl<A: Actor> Monitor<A> {
 
 struct PoolDoor<A: Actor> {
     id: ActorId,
+    commands: Arc<Commands<A>>,
     /// Finds it as long as it is there; it must not live longer because of its name.
     pool: Arc<dyn Fn() -> Option<Monitor<A>> + Send + Sync>,
 }
@@ -39,6 +41,7 @@ impl<A: Actor> Clone for PoolDoor<A> {
     fn clone(&self) -> Self {
         Self {
             id: self.id,
+            commands: Arc::clone(&self.commands),
             pool: Arc::clone(&self.pool),
         }
     }
@@ -67,14 +70,22 @@ impl<A: Actor> Opened for PoolDoor<A> {
         Placement::Local
     }
 
-    fn call(&self, command: CommandId, body: &Arc<[u8]>, access: Access, answered: Answered) {
-        match Commands::<A>::of_actor().required(command) {
-            Some((_, needed)) if needed <= access => match (self.pool)() {
-                Some(pool) => pool.call(command, Arc::clone(body), answered),
-                None => answered(Err(AskError::NotStarted)),
-            },
-            Some((name, _)) => answered(Err(AskError::Forbidden(name.to_owned()))),
-            None => answered(Err(AskError::UnknownCommand(format!("{:08x}", command.0)))),
+    fn incarnation(&self) -> u32 {
+        0
+    }
+
+    fn name_of(&self, command: CommandId) -> Option<&'static str> {
+        self.commands.find(command).map(|command| command.name)
+    }
+
+    fn check(&self, command: CommandId, len: usize, access: Access) -> Result<(), AskError> {
+        self.commands.check(command, len, access, |_| true)
+    }
+
+    fn call(&self, command: CommandId, body: &Arc<[u8]>, answered: Answered) {
+        match (self.pool)() {
+            Some(pool) => pool.call(command, Arc::clone(body), answered),
+            None => answered(Err(AskError::NotStarted)),
         }
     }
 
@@ -93,7 +104,7 @@ impl<A: Actor> Opened for PoolDoor<A> {
     fn stop(&self) {}
 
     fn commands(&self, access: Access) -> Vec<String> {
-        let names = Commands::<A>::of_actor().names_for(access);
+        let names = self.commands.names_for(access);
         names.into_iter().map(str::to_owned).collect()
     }
 }

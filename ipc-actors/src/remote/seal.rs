@@ -77,6 +77,17 @@ impl Lane {
         self.seal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps everybody from sending until the answer is dropped. `None` when that cannot be had before
+    /// the deadline.
+    pub(super) fn hold(&self, deadline: Deadline) -> Option<Held<'_>> {
+        let lane = self;
+        let seal = self.take(deadline)?;
+        Some(Held {
+            lane,
+            seal: Some(seal),
+        })
+    }
+
     /// Has `send` send what the seal makes of `payload`, when it is this caller's turn. `None` when that
     /// does not come before the deadline.
     pub(super) fn send<T, E>(
@@ -85,10 +96,15 @@ impl Lane {
         deadline: Deadline,
         send: impl FnOnce(&[u8]) -> Result<T, E>,
     ) -> Option<Result<T, E>> {
+        let mut held = self.hold(deadline)?;
+        Some(held.send(payload, send))
+    }
+
+    fn take(&self, deadline: Deadline) -> Option<Seal> {
         let mut place = self.lock();
-        let mut seal = loop {
+        loop {
             if let Some(seal) = place.take() {
-                break seal;
+                return Some(seal);
             }
             place = match deadline.remaining() {
                 Some(left) if left.is_zero() => return None,
@@ -101,15 +117,40 @@ impl Lane {
                     woken.unwrap_or_else(PoisonError::into_inner)
                 }
             };
-        };
-        drop(place);
-        let result = send(&seal.seal(payload));
-        if result.is_ok() {
-            seal.sent();
         }
-        *self.lock() = Some(seal);
-        self.free.notify_one();
-        Some(result)
+    }
+}
+
+/// A direction that nobody else sends on meanwhile.
+pub(super) struct Held<'a> {
+    lane: &'a Lane,
+    /// `None` only while it is dropped.
+    seal: Option<Seal>,
+}
+
+impl Held<'_> {
+    /// Has `send` send what the seal makes of `payload`.
+    pub(super) fn send<T, E>(
+        &mut self,
+        payload: Vec<u8>,
+        send: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let seal = self.seal.as_mut().expect("only the drop takes it");
+        let sent = send(&seal.seal(payload))?;
+        seal.sent();
+        Ok(sent)
+    }
+
+    /// Seals what follows in another way.
+    pub(super) fn replace(&mut self, seal: Seal) {
+        self.seal = Some(seal);
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        *self.lane.lock() = self.seal.take();
+        self.lane.free.notify_one();
     }
 }
 

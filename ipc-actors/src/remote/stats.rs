@@ -13,7 +13,7 @@ pub struct ListenerStats {
     pub failed: u64,
     /// Requests for what a caller may not, what is not there or what cannot be read.
     pub strikes: u64,
-    /// Frames that were forged, changed, repeated or out of place.
+    /// Frames that were forged, changed, repeated or out of place, or came with descriptors.
     pub forged: u64,
     /// Connections that were cut off: too many strikes, a forged frame, or answers not read.
     pub cut: u64,

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::wire::Block;
-use crate::{AskError, Info, Placement, TreeInfo};
+use crate::{Access, AskError, Info, Placement, TreeInfo};
 
 /// Changes when the frames below do; peers with another one are refused by the hand-shake.
-pub(super) const SCHEMA: u64 = 0x6970_632d_6163_7434;
+pub(super) const SCHEMA: u64 = 0x6970_632d_6163_7435;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
@@ -37,6 +37,11 @@ pub(super) enum Request {
     },
     Stop {
         actor: u64,
+    },
+    /// More rights for the connection: the proof of another key. What follows is sealed under that.
+    Auth {
+        request: u64,
+        mac: [u8; 32],
     },
     /// The caller goes.
     Quit,
@@ -105,6 +110,11 @@ pub(super) enum Response {
     Managed {
         request: u64,
         answer: Result<Managed, AskError>,
+    },
+    /// What the connection may do now, and the listener's proof. What follows is sealed under the key.
+    Auth {
+        request: u64,
+        answer: Result<(Access, [u8; 32]), AskError>,
     },
 }
 

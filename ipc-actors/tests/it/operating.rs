@@ -15,7 +15,7 @@ fn listen(arbiter: &Arbiter, name: &str) -> Listener {
     let address = format!("unix:@ipc-actors-operating-{}-{name}", std::process::id());
     let address: Address = address.parse().expect("an address");
     arbiter
-        .listen(&address, RemoteOptions::new())
+        .listen(&address, RemoteOptions::new().abstract_names(true))
         .expect("a listener")
 }
 

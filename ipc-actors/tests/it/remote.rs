@@ -46,7 +46,7 @@ fn counter(arbiter: &Arbiter, placement: Placement, name: &str) -> Proxy<Counter
 fn the_same_proxy_and_errors_over_a_socket() {
     with_arbiter(|arbiter| {
         let listener = arbiter
-            .listen(&unix("same"), RemoteOptions::new())
+            .listen(&unix("same"), RemoteOptions::new().abstract_names(true))
             .expect("a listener");
         let remote = RemoteArbiter::connect(listener.address(), None).expect("a connection");
         for placement in PLACEMENTS {
@@ -121,7 +121,7 @@ fn an_allow_list_narrows_what_a_level_grants() {
             .allow(["read"]);
         spawn(arbiter, spec);
         let listener = arbiter
-            .listen(&unix("allow"), RemoteOptions::new())
+            .listen(&unix("allow"), RemoteOptions::new().abstract_names(true))
             .expect("a listener");
         let remote = RemoteArbiter::connect(listener.address(), None).expect("a connection");
         let there: Proxy<Counter> = remote.get_actor("desk").expect("the actor");
@@ -135,7 +135,7 @@ fn an_allow_list_narrows_what_a_level_grants() {
 fn an_actor_in_a_process_reaches_another_by_reference() {
     with_arbiter(|arbiter| {
         let listener = arbiter
-            .listen(&unix("third"), RemoteOptions::new())
+            .listen(&unix("third"), RemoteOptions::new().abstract_names(true))
             .expect("a listener");
         let target = counter(arbiter, Placement::Process, "target");
         let caller = counter(arbiter, Placement::Process, "caller");
@@ -153,7 +153,7 @@ fn an_actor_in_a_process_reaches_another_by_reference() {
 fn its_death_ends_what_a_remote_caller_waits_for() {
     with_arbiter(|arbiter| {
         let listener = arbiter
-            .listen(&unix("death"), RemoteOptions::new())
+            .listen(&unix("death"), RemoteOptions::new().abstract_names(true))
             .expect("a listener");
         let here = counter(arbiter, Placement::Process, "mortal");
         let pid = here.ask_timeout(Pid, LIMIT).unwrap();
@@ -226,7 +226,10 @@ fn hostile_callers_hold_up_nobody() {
 #[test]
 fn a_message_that_is_too_long_is_refused() {
     with_arbiter(|arbiter| {
-        let options = RemoteOptions::new().payload_len_max(4096);
+        let options = RemoteOptions::new()
+            .abstract_names(true)
+            .payload_len_max(4096)
+            .peer_payload_len_max(4096);
         let listener = arbiter.listen(&unix("long"), options).expect("a listener");
         counter(arbiter, Placement::Thread, "desk");
         let remote = RemoteArbiter::connect(listener.address(), None).expect("a connection");

@@ -57,7 +57,10 @@ impl Application for Server {
     fn started(&mut self, running: &Running<Demo>) -> Result<(), Failure> {
         let settings = running.settings();
         let address: Address = settings.text("bind").ok_or("bind is empty")?.parse()?;
-        let mut options = RemoteOptions::new().connections_max(CONNECTIONS_MAX);
+        // Whoever gives an abstract name wants one.
+        let mut options = RemoteOptions::new()
+            .abstract_names(true)
+            .connections_max(CONNECTIONS_MAX);
         if let Some(path) = settings.text("key_file").filter(|path| !path.is_empty()) {
             let key = read_key(Path::new(path)).map_err(|error| format!("{error:#}"))?;
             options = options.key_for(key, Access::Peer);
