@@ -1,7 +1,7 @@
 //! Who has others change something.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -92,10 +92,7 @@ impl Audits {
     /// [`recv_timeout`](Self::recv_timeout) until `deadline`.
     pub fn recv_deadline(&self, deadline: Instant) -> Option<Audit> {
         let left = deadline.saturating_duration_since(Instant::now());
-        match self.receiver.recv_timeout(left) {
-            Ok(audit) => Some(audit),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.recv_timeout(left)
     }
 
     /// How many entries found no room.

@@ -63,10 +63,12 @@ pub enum RemoteError {
     Disconnected,
 }
 
+type Check = Box<dyn FnOnce(Access, &[u8; 32]) -> Option<Seal> + Send>;
+
 pub(super) enum Waiting {
     Auth {
         /// What the listener must prove, and how what it says is then sealed.
-        check: Box<dyn FnOnce(Access, &[u8; 32]) -> Option<Seal> + Send>,
+        check: Check,
         resolver: Resolver<Access, AskError>,
     },
     Managed(Box<dyn FnOnce(Result<Managed, AskError>) + Send>),

@@ -261,7 +261,7 @@ pub(super) fn receive<T>(
         None => {
             // All are looked at: how long it takes does not tell which it was.
             let proofs = keys.iter().enumerate().filter(|(_, key)| is_proof(key));
-            match proofs.last() {
+            match proofs.fold(None, |_, proved| Some(proved)) {
                 Some((index, key)) => (Proved::Key(index), Some(key.clone())),
                 None if mac.is_some() => return Err(GreetingError::Refused),
                 None => (Proved::Nothing, None),

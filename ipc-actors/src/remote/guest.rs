@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Instant;
 
 use ipc_core::{AnyChannel, Channel, Deadline};
-use ipc_marshal::{AuthKey, Receiver, RecvError};
+use ipc_marshal::{Receiver, RecvError};
 
 use super::bucket::Bucket;
 use super::call::Call;
@@ -175,8 +175,7 @@ impl Guest {
         // All are looked at: how long it takes does not tell which it was.
         let proved = self.house.keys.iter().enumerate();
         let proved = proved.filter(|(_, key)| self.transcript.raise(key).is_claim(mac));
-        let proved: Option<(usize, AuthKey)> =
-            proved.last().map(|(index, key)| (index, key.clone()));
+        let proved = proved.fold(None, |_, (index, key)| Some((index, key.clone())));
         // A ticket stays what it is.
         let proved = proved.filter(|_| self.standing.warrant.is_none());
         if let Some((index, key)) = proved {

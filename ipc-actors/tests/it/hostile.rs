@@ -42,7 +42,7 @@ fn socket(address: &Address) -> TcpStream {
 
 /// What a wiretapper does with bytes on their way to the arbiter.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Tap {
+pub(crate) enum Tap {
     Pass,
     /// Flips a bit of the last byte.
     Change,
@@ -53,17 +53,17 @@ enum Tap {
 }
 
 /// Sits between a caller and the arbiter.
-struct Wiretapper {
-    address: Address,
-    orders: mpsc::Sender<Tap>,
+pub(crate) struct Wiretapper {
+    pub(crate) address: Address,
+    pub(crate) orders: mpsc::Sender<Tap>,
     heard: mpsc::Receiver<Vec<u8>>,
 }
 
 impl Wiretapper {
-    fn before(listener: &Listener) -> Self {
+    pub(crate) fn before(listener: &Address) -> Self {
         let own = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = format!("tcp:{}", own.local_addr().expect("an address"));
-        let mut there = socket(listener.address());
+        let mut there = socket(listener);
         let (orders, taps) = mpsc::channel();
         let (tell, heard) = mpsc::channel();
         thread::spawn(move || {
@@ -112,7 +112,7 @@ fn frames_that_are_changed_repeated_or_swallowed_end_the_connection() {
         let (listener, desk) = open(arbiter, RemoteOptions::new());
         let mut expected = 0;
         for (tap, counts) in [(Tap::Change, 0), (Tap::Repeat, 1), (Tap::Swallow, 0)] {
-            let wire = Wiretapper::before(&listener);
+            let wire = Wiretapper::before(listener.address());
             let there = connect(&wire.address);
             assert_eq!(there.ask_timeout(Add(10), LIMIT), Ok(expected + 10));
             let before = listener.stats();
@@ -138,7 +138,7 @@ fn frames_that_are_changed_repeated_or_swallowed_end_the_connection() {
 fn a_recorded_session_is_worth_nothing() {
     with_arbiter(|arbiter| {
         let (listener, desk) = open(arbiter, RemoteOptions::new());
-        let wire = Wiretapper::before(&listener);
+        let wire = Wiretapper::before(listener.address());
         assert_eq!(connect(&wire.address).ask_timeout(Add(1), LIMIT), Ok(1));
         let recording: Vec<u8> = wire.heard.try_iter().flatten().collect();
         for part in [recording.len(), recording.len() / 2] {
@@ -157,7 +157,7 @@ fn a_recorded_session_is_worth_nothing() {
 fn what_is_reflected_proves_nothing() {
     with_arbiter(|arbiter| {
         let (listener, desk) = open(arbiter, RemoteOptions::new());
-        let wire = Wiretapper::before(&listener);
+        let wire = Wiretapper::before(listener.address());
         let there = connect(&wire.address);
         wire.orders.send(Tap::Reflect).expect("it listens");
         let answer = there.ask(Add(1)).wait_timeout(LIMIT).expect("an end");
