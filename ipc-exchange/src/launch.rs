@@ -68,17 +68,49 @@ impl Launch {
         extra: OwnedFd,
         output: Option<OwnedFd>,
     ) -> io::Result<Launched> {
+        let mut inherit = Inherit::new();
+        if let Some(output) = output {
+            inherit = inherit.give(1, output.try_clone()?).give(2, output);
+        }
+        self.spawn(role, extra, inherit, |_| Ok(()))
+    }
+
+    /// Starts a process as `start`. `errors` takes the place of standard error; `admit` is given the
+    /// new process before that is told what to run.
+    pub(crate) fn start_program(
+        &self,
+        role: Role,
+        extra: OwnedFd,
+        errors: Option<OwnedFd>,
+        admit: impl FnOnce(u32) -> io::Result<()>,
+    ) -> io::Result<Launched> {
+        let mut inherit = Inherit::new();
+        if let Some(errors) = errors {
+            inherit = inherit.give(2, errors);
+        }
+        self.spawn(role, extra, inherit, admit)
+    }
+
+    fn spawn(
+        &self,
+        role: Role,
+        extra: OwnedFd,
+        inherit: Inherit,
+        admit: impl FnOnce(u32) -> io::Result<()>,
+    ) -> io::Result<Launched> {
         let registry = installed()?;
         let (ours, theirs) = channel(self.is_brief)?;
-        let mut inherit = Inherit::new()
+        let inherit = inherit
             .own_group()
             .give(0, File::open("/dev/null")?)
             .give(CONTROL, theirs)
             .give(EXTRA, extra);
-        if let Some(output) = output {
-            inherit = inherit.give(1, output.try_clone()?).give(2, output);
+        let mut child = inherit.spawn(&self.command())?;
+        if let Err(error) = admit(child.id()) {
+            child.kill()?;
+            child.wait()?;
+            return Err(error);
         }
-        let child = inherit.spawn(&self.command())?;
         self.greet(registry, ours, child, role)
     }
 

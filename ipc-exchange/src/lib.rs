@@ -57,7 +57,7 @@
 //!
 //! A streaming task, `fn(A, Yield<T>)`, gives many results: [`Queue::start_stream`]. A [`Program`] is a
 //! function with a duct, `fn(Duct<Out, In>, A)`: a service in a process of its own that talks both
-//! ways until it returns; [`Programs`] keeps many of them to a limit. A background task,
+//! ways until it returns, kept within a [`Budget`] if need be; [`Programs`] keeps many of them to a limit. A background task,
 //! `fn(A, Publisher<T>)`, outlives the process that started it, and keeps its results until a
 //! [`Reader`] has acknowledged them: [`start_persistent`].
 //!
@@ -113,10 +113,13 @@
 #[doc(hidden)]
 pub use linkme;
 
+mod budget;
+mod cgroup;
 mod codec;
 mod driver;
 mod error;
 mod exchange;
+mod group;
 mod handle;
 mod journal;
 mod launch;
@@ -125,18 +128,22 @@ mod options;
 mod outcome;
 mod payload;
 mod persistent;
+mod pipe;
 mod plan;
 mod process;
+mod process_options;
 mod program;
 mod programs;
 mod queue;
 mod registry;
 mod sys;
+mod tail;
 mod task;
 mod wire;
 mod worker;
 mod zygote;
 
+pub use budget::Budget;
 pub use driver::{Events, ExchangeEvent, Running, Snapshot};
 pub use error::{Cause, Exit, LookupError, Report, SubmitError, SubmitReason, TaskError};
 pub use exchange::{Exchange, Managed};
@@ -147,6 +154,7 @@ pub use options::{ExchangeOptions, Start, TaskOptions};
 pub use persistent::{Publisher, Reader, ReaderError, start_persistent};
 pub use plan::Halt;
 pub use process::Process;
+pub use process_options::ProcessOptions;
 pub use program::{Program, StartError};
 pub use programs::{ProgramError, Programs, ProgramsOptions};
 pub use queue::Queue;

@@ -1,6 +1,8 @@
 //! A child process that ends when its owner lets go of it.
 
 use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,14 +11,17 @@ use ipc_core::{ChildProcess, Deadline};
 use ipc_dispatch::{Context, Registry, SourceId};
 use ipc_marshal::RecvError;
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
-use crate::Exit;
-use crate::launch::{Control, Launched};
+use crate::cgroup::Memory;
+use crate::group::{CLEAR_MAX, Group, LOOK_AGAIN};
+use crate::launch::{Control, Launch};
 use crate::outcome::lock;
 use crate::sys::await_end;
-use crate::wire::FromWorker;
+use crate::tail::Tail;
+use crate::wire::{FromWorker, Role};
+use crate::{Exit, ProcessOptions};
 
 /// A process that runs a program.
 ///
@@ -29,6 +34,15 @@ pub struct Process {
     control: Mutex<Option<Control>>,
     refused: Mutex<Option<String>>,
     state: Arc<Mutex<State>>,
+    /// The end of what it wrote to standard error, if that is kept.
+    tail: Option<Tail>,
+    group: Option<Arc<Group>>,
+    /// How many were killed for want of memory when it was started, in the group that it shares.
+    kills_before: u64,
+    /// It was killed from here.
+    is_killed: AtomicBool,
+    /// Whether it was killed for want of memory, once that was looked at.
+    out_of_memory: OnceLock<bool>,
 }
 
 #[derive(Debug)]
@@ -39,13 +53,26 @@ enum State {
 }
 
 impl Process {
-    pub(crate) fn new(launched: Launched) -> Self {
-        Self {
+    pub(crate) fn start(options: &ProcessOptions, role: Role, extra: OwnedFd) -> io::Result<Self> {
+        let (tail, errors) = match options.output_kept {
+            0 => (None, None),
+            len => Tail::open(len).map(|(tail, errors)| (Some(tail), Some(errors)))?,
+        };
+        let group = Group::make(&options.budget)?.map(Arc::new);
+        let kills_before = Memory::own().kills();
+        let admit = |pid| group.as_ref().map_or(Ok(()), |group| group.admit(pid));
+        let launched = Launch::default().start_program(role, extra, errors, admit)?;
+        Ok(Self {
             pid: launched.child.id(),
             control: Mutex::new(Some(launched.control)),
             refused: Mutex::new(None),
             state: Arc::new(Mutex::new(State::Running(launched.child))),
-        }
+            tail,
+            group,
+            kills_before,
+            is_killed: AtomicBool::new(false),
+            out_of_memory: OnceLock::new(),
+        })
     }
 
     /// Its process id; after its end it may be another process's.
@@ -68,7 +95,48 @@ impl Process {
     ///
     /// What the system says. A process that has ended is no error.
     pub fn kill(&self) -> io::Result<()> {
+        // Relaxed: whoever asks how it ended has learned of the end in another way.
+        self.is_killed.store(true, Ordering::Relaxed);
         self.signal(Signal::SIGKILL)
+    }
+
+    /// Ends it, and not what it has started, by SIGABRT: with a core file, if its limits allow one. A
+    /// process that is stopped takes no notice.
+    ///
+    /// # Errors
+    ///
+    /// What the system says. A process that has ended is no error.
+    pub fn abort(&self) -> io::Result<()> {
+        let state = lock(&self.state);
+        if state.exit().is_some() {
+            return Ok(());
+        }
+        // Not reaped, and the lock keeps it so: the number is its own.
+        match kill(group(self.pid), Signal::SIGABRT) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// The end of what it wrote to standard error until now, at most as much as
+    /// [`ProcessOptions::keep_output`] says, with what is not UTF-8 replaced. Empty if nothing is kept.
+    pub fn output(&self) -> String {
+        self.tail.as_ref().map_or_else(String::new, Tail::text)
+    }
+
+    /// Whether the kernel killed it because memory ran out, once its end was told: as its own control
+    /// group says if it has one ([`Budget::memory`](crate::Budget::memory)), else as that of this
+    /// process says, where each kill explains one death by SIGKILL that did not come from here.
+    pub fn out_of_memory(&self) -> bool {
+        let killed = Some(Signal::SIGKILL as i32);
+        let exit = lock(&self.state).exit();
+        if exit.and_then(Exit::signal) != killed || self.is_killed.load(Ordering::Relaxed) {
+            return false;
+        }
+        *self.out_of_memory.get_or_init(|| {
+            let own = self.group.as_ref().map(|group| group.ran_out_of_memory());
+            own == Some(true) || Memory::own().explains(self.kills_before)
+        })
     }
 
     /// How it ended, or `None` while it runs.
@@ -108,7 +176,9 @@ impl Process {
         self.wait_by(Deadline::At(deadline))
     }
 
-    /// Runs `handler` once on a selector's thread when the process has ended, whoever reaps it.
+    /// Runs `handler` once on a selector's thread when the process has ended, whoever reaps it. With a
+    /// control group of its own that is when nothing it has started is left there either, or ten
+    /// seconds later; so with the waits.
     ///
     /// # Errors
     ///
@@ -128,10 +198,20 @@ impl Process {
             ));
         }
         // Held meanwhile: it must not be reaped before the selector has hold of it.
+        let group = self.group.clone();
         let id = registry.on_child_reaped_by(
             self.pid,
             move || lock(&shared).try_reap(),
-            |exit, ctx| handler(exit.unwrap_or(Exit::Unknown), ctx),
+            |exit, ctx| {
+                let exit = exit.unwrap_or(Exit::Unknown);
+                match group {
+                    Some(group) if !group.clear() => {
+                        let until = ctx.now() + CLEAR_MAX;
+                        tell_when_clear(ctx, group, until, move |ctx| handler(exit, ctx));
+                    }
+                    _ => handler(exit, ctx),
+                }
+            },
         )?;
         drop(state);
         Ok(id)
@@ -166,7 +246,11 @@ impl Process {
         // Its descriptors are closed: it is ending, and this wait is short. It does not reap, so that
         // the lock is not held meanwhile.
         await_end(group(self.pid))?;
-        Ok(Some(lock(&self.state).reap()))
+        let exit = lock(&self.state).reap();
+        if let Some(group) = &self.group {
+            group.wait_clear();
+        }
+        Ok(Some(exit))
     }
 
     /// Reads the control channel to its end; answers whether the end came before `deadline`.
@@ -230,31 +314,54 @@ impl Drop for Process {
         let _ = self.signal(Signal::SIGKILL);
         // Also when a selector watches it, which may be gone before it reaps.
         if lock(&self.state).exit().is_none() {
-            reap(self.pid, Arc::clone(&self.state));
+            reap((self.pid, Arc::clone(&self.state), self.group.take()));
         }
     }
 }
 
-type Killed = (u32, Arc<Mutex<State>>);
+/// Runs `handler` when nothing of a process's group is left, or it is `until`.
+fn tell_when_clear<S: 'static>(
+    ctx: &mut Context<'_, S>,
+    group: Arc<Group>,
+    until: Instant,
+    handler: impl FnOnce(&mut Context<'_, S>) + 'static,
+) {
+    let mut handler = Some(handler);
+    ctx.alarm(LOOK_AGAIN, move |ctx| {
+        if !group.clear() && ctx.now() < until {
+            return Some(LOOK_AGAIN);
+        }
+        if let Some(handler) = handler.take() {
+            handler(ctx);
+        }
+        None
+    });
+}
+
+/// A killed child, and the control group that is removed after its end.
+type Killed = (u32, Arc<Mutex<State>>, Option<Arc<Group>>);
 
 /// Has a thread wait for a killed child, so that whoever dropped it need not.
-fn reap(pid: u32, state: Arc<Mutex<State>>) {
+fn reap(killed: Killed) {
     static REAPER: OnceLock<Option<mpsc::Sender<Killed>>> = OnceLock::new();
     let reaper = REAPER.get_or_init(|| {
-        let (killed, waiting) = mpsc::channel::<Killed>();
+        let (sender, waiting) = mpsc::channel::<Killed>();
         let thread = thread::Builder::new().name("ipc-reaper".into());
         let spawned = thread.spawn(move || {
-            for (pid, state) in waiting {
+            for (pid, state, own) in waiting {
                 // Without the lock, which others want meanwhile. An error means that it was reaped.
                 let _ = await_end(group(pid));
                 lock(&state).reap();
+                if let Some(own) = own {
+                    own.wait_clear();
+                }
             }
         });
-        spawned.ok().map(|_| killed)
+        spawned.ok().map(|_| sender)
     });
     if let Some(reaper) = reaper {
         // The receiver lives as long as the process.
-        let _ = reaper.send((pid, state));
+        let _ = reaper.send(killed);
     }
 }
 

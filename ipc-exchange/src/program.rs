@@ -7,10 +7,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::encode;
-use crate::launch::{Launch, channel};
+use crate::launch::channel;
 use crate::task::{path, program_signature};
 use crate::wire::Role;
-use crate::{Process, Registry, TaskId};
+use crate::{Process, ProcessOptions, Registry, TaskId};
 
 /// A registered program, `fn(Duct<Out, In>, A)`, that runs in a process of its own: the other end of
 /// its duct, and the process.
@@ -91,6 +91,23 @@ impl<In, Out> Program<In, Out> {
         F: Fn(Duct<Out, In>, A) + Copy + 'static,
         A: Serialize + DeserializeOwned,
     {
+        Self::start_with(&ProcessOptions::new(), program, argument)
+    }
+
+    /// [`start`](Self::start) in a process that is as the options say.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`].
+    pub fn start_with<F, A>(
+        options: &ProcessOptions,
+        program: F,
+        argument: &A,
+    ) -> Result<Self, StartError>
+    where
+        F: Fn(Duct<Out, In>, A) + Copy + 'static,
+        A: Serialize + DeserializeOwned,
+    {
         let _ = program;
         let name = path::<F>();
         let task = TaskId::new(name, &program_signature::<Out, In, A>());
@@ -99,10 +116,14 @@ impl<In, Out> Program<In, Out> {
         }
         let argument = encode(argument).map_err(|reason| StartError::BadArgument { reason })?;
         let (ours, theirs) = channel(false)?;
-        let launched = Launch::default().start(Role::Program { task, argument }, theirs, None)?;
+        let role = Role::Program {
+            task,
+            argument,
+            limits: options.budget.limits.clone(),
+        };
         Ok(Self {
             duct: Duct::from_channel(ours),
-            process: Process::new(launched),
+            process: Process::start(options, role, theirs)?,
         })
     }
 

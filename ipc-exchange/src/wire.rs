@@ -8,10 +8,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::TaskId;
+use crate::budget::Limits;
 use crate::payload::Payload;
 
 /// Changes whenever the messages or the control page do.
-pub(crate) const PROTOCOL: u32 = 2;
+pub(crate) const PROTOCOL: u32 = 3;
 
 /// How many items a streaming task may be ahead of its owner.
 pub(crate) const CREDIT: u32 = 64;
@@ -55,8 +56,12 @@ pub(crate) enum Role {
         argument: Payload,
         address: String,
     },
-    /// Runs one program with this argument, on a channel of its own.
-    Program { task: TaskId, argument: Payload },
+    /// Runs one program with this argument, on a channel of its own, within these limits.
+    Program {
+        task: TaskId,
+        argument: Payload,
+        limits: Limits,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -11,9 +11,9 @@ use ipc_marshal::TrySendError;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::cgroup::Memory;
-use super::output::{Output, pipe};
+use super::output::Output;
 use super::state::Driver;
+use crate::cgroup::Memory;
 use crate::launch::{Control, Launch, Launched};
 use crate::payload::Payload;
 use crate::plan::WorkerKey;
@@ -76,7 +76,7 @@ impl Starting {
         let page = Page::new()?;
         let extra = page.as_fd().try_clone_to_owned()?;
         let (output, pipe) = match self.capture {
-            true => (Some(Output::new()), Some(pipe()?)),
+            true => (Some(Output::new()), Some(crate::pipe::open()?)),
             false => (None, None),
         };
         let role = Role::Worker {

@@ -3,7 +3,6 @@
 //! Thin on purpose: what to do is decided in [`plan`](crate::plan), how to wait is the selector's
 //! business, and how bytes become messages the duct's.
 
-mod cgroup;
 mod ending;
 mod events;
 mod link;

@@ -4,9 +4,6 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
-
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 /// How much of a job's output is kept: the end of it, in bytes.
 const KEEP: usize = 64 * 1024;
@@ -110,21 +107,8 @@ impl Output {
     }
 }
 
-/// A pipe for a worker's output: our end, which never waits, and the worker's.
-pub(super) fn pipe() -> io::Result<(File, OwnedFd)> {
-    let (reader, writer) = io::pipe()?;
-    let reader = File::from(OwnedFd::from(reader));
-    let flags = OFlag::from_bits_truncate(fcntl(&reader, FcntlArg::F_GETFL)?);
-    fcntl(&reader, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    Ok((reader, writer.into()))
-}
-
 fn keep_tail(kept: &mut Vec<u8>, bytes: &[u8]) {
-    let bytes = &bytes[bytes.len().saturating_sub(KEEP)..];
-    kept.extend_from_slice(bytes);
-    if kept.len() > 2 * KEEP {
-        kept.drain(..kept.len() - KEEP);
-    }
+    crate::pipe::keep_tail(kept, bytes, KEEP);
 }
 
 #[cfg(test)]

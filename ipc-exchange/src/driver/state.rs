@@ -11,10 +11,10 @@ use nix::sys::signal::Signal;
 use slab::Slab;
 
 use super::cancelled;
-use super::cgroup::Memory;
 use super::ending::{Evidence, Job};
 use super::events::{Events, ExchangeEvent, Listeners};
 use super::link::{Link, Starting, resident};
+use crate::cgroup::Memory;
 use crate::exchange::{Shared, Submission};
 use crate::outcome::{Collector, NO_KEY, between};
 use crate::plan::{Action, Ending, Event, Force, JobKey, Plan, Reply, WorkerKey};

@@ -50,7 +50,15 @@ pub(crate) fn serve(registry: &'static Registry, channel: AnyChannel, extra: Own
             }
             run_tasks(registry, control, extra, initializer, marker)
         }
-        Role::Program { task, argument } => {
+        Role::Program {
+            task,
+            argument,
+            limits,
+        } => {
+            if let Err(error) = limits.apply() {
+                let _ = control.send(FromWorker::Refused(format!("its limits: {error}")));
+                return EXIT_REFUSED;
+            }
             run_program(registry, control, extra, task, argument.bytes())
         }
     }

@@ -3,10 +3,13 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, MutexGuard};
+
+use crate::outcome::lock;
 
 /// The count of processes that were killed for want of memory, in the control group of the workers.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     folder: Option<PathBuf>,
     /// The file that has the count, if there is one.
     file: Option<PathBuf>,
@@ -15,8 +18,14 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// That of this process's own group, in which its children are unless they are put elsewhere.
+    pub(crate) fn own() -> MutexGuard<'static, Self> {
+        static OWN: LazyLock<Mutex<Memory>> = LazyLock::new(|| Mutex::new(Memory::new(None)));
+        lock(&OWN)
+    }
+
     /// For workers in the control group `folder`, or in this process's own.
-    pub(super) fn new(folder: Option<PathBuf>) -> Self {
+    pub(crate) fn new(folder: Option<PathBuf>) -> Self {
         let own = || own_folder(&fs::read_to_string("/proc/self/cgroup").ok()?);
         let file = folder.clone().or_else(own).and_then(|folder| {
             // The second and the first version of control groups.
@@ -33,7 +42,7 @@ impl Memory {
     }
 
     /// Puts a process that was just started where workers belong.
-    pub(super) fn admit(&self, pid: u32) -> io::Result<()> {
+    pub(crate) fn admit(&self, pid: u32) -> io::Result<()> {
         match &self.folder {
             Some(folder) => fs::write(folder.join("cgroup.procs"), pid.to_string()),
             None => Ok(()),
@@ -41,13 +50,13 @@ impl Memory {
     }
 
     /// The count now, to be remembered when a worker starts.
-    pub(super) fn kills(&self) -> u64 {
+    pub(crate) fn kills(&self) -> u64 {
         self.file.as_deref().and_then(count).unwrap_or(0)
     }
 
     /// Whether a worker that was killed by SIGKILL, and started when the count was `before`, can have
     /// been killed for want of memory. Each kill explains one death.
-    pub(super) fn explains(&mut self, before: u64) -> bool {
+    pub(crate) fn explains(&mut self, before: u64) -> bool {
         let explained = self.explained.max(before);
         let explains = self.kills() > explained;
         if explains {

@@ -1,0 +1,161 @@
+//! What a program's process may use.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize};
+
+/// What a program's process may use; nothing is limited unless said.
+///
+/// Two kinds of limits hold it. Those of the process itself (`address_space`, `open_files`, `cpu_time`,
+/// `core`, `processes`) are set by the new process, before anything of the program runs there: that
+/// works on every Unix, and one that is above what this process may have is lowered to that. Those of
+/// a control group (`memory`, `cpu_percent`, `tasks`) hold the process together with all that it
+/// starts. They need a [`group`](Self::group) in which this process may make others; it makes one for
+/// each process and removes it when nothing is left there, and only then tells of the process's end.
+///
+/// ```
+/// use ipc_exchange::Budget;
+/// use std::time::Duration;
+///
+/// let budget = Budget::new()
+///     .open_files(256)
+///     .cpu_time(Duration::from_secs(3600))
+///     .core(0)
+///     .group("/sys/fs/cgroup/system.slice/demo.service/workers")
+///     .memory(512 << 20)
+///     .tasks(64);
+/// # let _ = budget;
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Budget {
+    pub(crate) limits: Limits,
+    pub(crate) memory: Option<u64>,
+    pub(crate) cpu_percent: Option<u32>,
+    pub(crate) tasks: Option<u64>,
+    pub(crate) groups: Vec<PathBuf>,
+    pub(crate) or_without: bool,
+}
+
+/// The limits of the process itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Limits {
+    address_space: Option<u64>,
+    open_files: Option<u64>,
+    cpu_seconds: Option<u64>,
+    core: Option<u64>,
+    processes: Option<u64>,
+}
+
+impl Budget {
+    /// Limits nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// At most so many bytes of addresses: what is beyond cannot be allocated, which ends most programs.
+    /// Counts what is mapped, not what is used; a process of this stack maps some 100 MiB.
+    #[must_use]
+    pub fn address_space(mut self, bytes: u64) -> Self {
+        self.limits.address_space = Some(bytes);
+        self
+    }
+
+    /// At most so many open descriptors: numbers below this one.
+    #[must_use]
+    pub fn open_files(mut self, count: u64) -> Self {
+        self.limits.open_files = Some(count);
+        self
+    }
+
+    /// At most so much time on processors in all its life, in whole seconds, at least one: SIGXCPU ends
+    /// it then, and SIGKILL a second later if it heeds that and goes on.
+    #[must_use]
+    pub fn cpu_time(mut self, time: Duration) -> Self {
+        let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        self.limits.cpu_seconds = Some(seconds.max(1));
+        self
+    }
+
+    /// A core file of at most so many bytes; with zero none is written. Without this it is as for this
+    /// process. A core file holds the secrets of its process.
+    #[must_use]
+    pub fn core(mut self, bytes: u64) -> Self {
+        self.limits.core = Some(bytes);
+        self
+    }
+
+    /// At most so many processes and threads of its user, counted over the whole machine, can there be
+    /// when it starts another. Users with rights over resources, root for one, are not held by this:
+    /// see [`tasks`](Self::tasks).
+    #[must_use]
+    pub fn processes(mut self, count: u64) -> Self {
+        self.limits.processes = Some(count);
+        self
+    }
+
+    /// At most so many bytes of memory: when no more can be reclaimed the kernel kills it, which its
+    /// end tells as [`out_of_memory`](crate::Process::out_of_memory). It may not swap, where the
+    /// kernel can be told so.
+    #[must_use]
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
+        self
+    }
+
+    /// So many hundredths of one processor's time, at least one: 150 is one and a half processors.
+    /// What is beyond waits.
+    #[must_use]
+    pub fn cpu_percent(mut self, percent: u32) -> Self {
+        self.cpu_percent = Some(percent.max(1));
+        self
+    }
+
+    /// At most so many processes and threads, itself and its two or three threads included: others
+    /// cannot be started.
+    #[must_use]
+    pub fn tasks(mut self, count: u64) -> Self {
+        self.tasks = Some(count);
+        self
+    }
+
+    /// The folder of a control group that was delegated to this program: it may make groups there, and
+    /// no process is in it (a rule of version 2). With version 1, where each controller has a
+    /// hierarchy of its own, call it once for each.
+    #[must_use]
+    pub fn group(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.groups.push(folder.into());
+        self
+    }
+
+    /// Start the process also when there is no control group for all the limits that want one, with
+    /// those that can be had. Otherwise its start fails then.
+    #[must_use]
+    pub fn or_without_group(mut self) -> Self {
+        self.or_without = true;
+        self
+    }
+}
+
+impl Limits {
+    /// Sets them for this process, and what it starts.
+    pub(crate) fn apply(&self) -> io::Result<()> {
+        lower(Resource::RLIMIT_CORE, self.core, 0)?;
+        lower(Resource::RLIMIT_CPU, self.cpu_seconds, 1)?;
+        lower(Resource::RLIMIT_NOFILE, self.open_files, 0)?;
+        lower(Resource::RLIMIT_NPROC, self.processes, 0)?;
+        // The last: nothing may fail for want of it before.
+        lower(Resource::RLIMIT_AS, self.address_space, 0)
+    }
+}
+
+/// Lowers a limit, the one that cannot be raised again to `beyond` more.
+fn lower(resource: Resource, to: Option<u64>, beyond: u64) -> io::Result<()> {
+    let Some(to) = to else { return Ok(()) };
+    let (_, hard) = getrlimit(resource)?;
+    setrlimit(resource, to.min(hard), to.saturating_add(beyond).min(hard))?;
+    Ok(())
+}

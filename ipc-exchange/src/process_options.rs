@@ -1,0 +1,36 @@
+//! How the process of a program is to be.
+
+use crate::Budget;
+
+/// How the process of a program is to be: [`Program::start_with`](crate::Program::start_with).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessOptions {
+    pub(crate) output_kept: usize,
+    pub(crate) budget: Budget,
+}
+
+impl ProcessOptions {
+    /// As the process that starts it: no limits of its own, and what it writes goes where this
+    /// process's own output goes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Keep the last so many bytes of what it writes to standard error, to be told after its end:
+    /// [`Process::output`](crate::Process::output). What it writes is passed on to this process's
+    /// standard error by a thread; a write there fails once this process has ended. Zero keeps nothing
+    /// and has it write to this process's standard error itself.
+    #[must_use]
+    pub fn keep_output(mut self, bytes: usize) -> Self {
+        self.output_kept = bytes;
+        self
+    }
+
+    /// What it may use.
+    #[must_use]
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.budget = budget;
+        self
+    }
+}
