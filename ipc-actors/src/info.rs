@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ActorId, Placement, State, SystemInfo};
+use crate::{ActorId, Down, Placement, State, SystemInfo};
 
 /// What an actor tells about itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,33 @@ pub struct ActorStatus {
     /// The process id is zero while it is down; what an actor in a process has handled and what waits
     /// there are as of its last sign of life, and `extra` is empty.
     pub info: Info,
+    /// The last of its ends that was no clean one. Of remote callers only those with
+    /// [`Access::Peer`](crate::Access::Peer) are told: what a program says when it dies may be secret.
+    pub last_failure: Option<LastFailure>,
+}
+
+/// How an incarnation of an actor has failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastFailure {
+    /// Which incarnation it was.
+    pub incarnation: u32,
+    /// Why it ended, in words.
+    pub reason: String,
+    /// The message that it may have been working on.
+    pub at_hand: Option<String>,
+    /// The end of what its process wrote to standard error.
+    pub output: String,
+}
+
+impl LastFailure {
+    pub(crate) fn of(down: &Down) -> Self {
+        Self {
+            incarnation: down.incarnation,
+            reason: down.reason.to_string(),
+            at_hand: down.at_hand.clone(),
+            output: down.output.clone(),
+        }
+    }
 }
 
 /// Everything that an arbiter has below it.
@@ -80,4 +107,14 @@ pub struct TreeInfo {
     pub actors: Vec<ActorStatus>,
     /// How many more actors there are.
     pub omitted: u64,
+}
+
+impl TreeInfo {
+    /// Without what only operators may see.
+    pub(crate) fn redacted(mut self) -> Self {
+        for actor in &mut self.actors {
+            actor.last_failure = None;
+        }
+        self
+    }
 }

@@ -144,7 +144,7 @@ pub use deferred::Deferred;
 pub use error::{AskError, SendError, SpawnError};
 pub use host::host;
 pub use id::ActorId;
-pub use info::{ActorStatus, Info, PoolStatus, TreeInfo};
+pub use info::{ActorStatus, Info, LastFailure, PoolStatus, TreeInfo};
 pub use inlet::{Guest, Inlet};
 pub use kit::{Chaos, LeakGuard, Leaks, Trouble};
 pub use local::{arbiter, current_actor};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipc_exchange::Budget;
 use serde::{Deserialize, Serialize};
 
 use crate::{Actor, ChildPolicy, Restart, Shutdown};
@@ -61,7 +62,12 @@ pub struct Spec<A: Actor> {
     pub(crate) timeout: Option<Duration>,
     pub(crate) allowed: Option<Arc<[String]>>,
     pub(crate) traps_exits: bool,
+    pub(crate) output_kept: usize,
+    pub(crate) budget: Budget,
 }
+
+/// How much of what a process says before it dies is kept unless a specification says otherwise.
+const OUTPUT_KEPT: usize = 16 * 1024;
 
 impl<A: Actor> Spec<A> {
     /// In a process, permanent, with the default policy and a mailbox for 1024 messages.
@@ -77,6 +83,8 @@ impl<A: Actor> Spec<A> {
             timeout: Some(Duration::from_secs(30)),
             allowed: None,
             traps_exits: false,
+            output_kept: OUTPUT_KEPT,
+            budget: Budget::new(),
         }
     }
 
@@ -180,6 +188,25 @@ impl<A: Actor> Spec<A> {
         self
     }
 
+    /// What its process may use: see [`Budget`]. The limits hold before any code of the actor runs
+    /// there. What they ask for and cannot have fails the start
+    /// ([`StartFailed`](crate::ExitReason::StartFailed)). A process in a control group of its own is
+    /// replaced when nothing of it is left there.
+    #[must_use]
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// Of what its process writes to standard error keep the last so many bytes, which
+    /// [`Down::output`](crate::Down::output) tells if it dies: 16 KiB unless changed, room for a backtrace. It is also passed on
+    /// to the arbiter's standard error. With zero the process has that itself and nothing is kept.
+    #[must_use]
+    pub fn keep_output(mut self, bytes: usize) -> Self {
+        self.output_kept = bytes;
+        self
+    }
+
     /// Kill the actor's process when it has shown no sign of life for this long
     /// ([`Silent`](crate::ExitReason::Silent)), or no progress with one message
     /// ([`Stuck`](crate::ExitReason::Stuck); see [`cpu_bound`](Spec::cpu_bound) and
@@ -204,6 +231,8 @@ impl<A: Actor> Clone for Spec<A> {
             timeout: self.timeout,
             allowed: self.allowed.clone(),
             traps_exits: self.traps_exits,
+            output_kept: self.output_kept,
+            budget: self.budget.clone(),
         }
     }
 }

@@ -84,6 +84,8 @@ pub(crate) struct Offspring {
     cpu_bound: bool,
     timeout: Option<std::time::Duration>,
     allowed: Option<Vec<String>>,
+    output_kept: u64,
+    budget: ipc_exchange::Budget,
     params: Block,
 }
 
@@ -101,6 +103,8 @@ impl Offspring {
             cpu_bound: spec.cpu_bound,
             timeout: spec.timeout,
             allowed: spec.allowed.as_ref().map(|names| names.to_vec()),
+            output_kept: spec.output_kept as u64,
+            budget: spec.budget.clone(),
             params: Block(params),
         })
     }
@@ -115,6 +119,8 @@ impl Offspring {
         spec.cpu_bound = self.cpu_bound;
         spec.timeout = self.timeout;
         spec.allowed = self.allowed.map(Into::into);
+        spec.output_kept = usize::try_from(self.output_kept).unwrap_or(usize::MAX);
+        spec.budget = self.budget;
         Ok(spec.capacity(usize::try_from(self.capacity).unwrap_or(usize::MAX)))
     }
 }

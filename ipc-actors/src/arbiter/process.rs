@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ipc_core::Deadline;
 use ipc_dispatch::{AlarmId, Context, Control, Key};
-use ipc_exchange::{Exit, Program};
+use ipc_exchange::{Exit, ProcessOptions, Program};
 use ipc_marshal::{Attached, DuctOptions, Receiver, Sender};
 
 use super::slot::Health;
@@ -73,7 +73,10 @@ impl Process {
             cpu_bound: spec.cpu_bound,
             beat_ms: beat(spec.timeout),
         };
-        let program = Program::<ToActor, FromActor>::start(host::<A>, &boot);
+        let options = ProcessOptions::new()
+            .keep_output(spec.output_kept)
+            .budget(spec.budget.clone());
+        let program = Program::<ToActor, FromActor>::start_with(&options, host::<A>, &boot);
         let (mut duct, child) = program.map_err(io::Error::other)?.into_parts();
         let (ours, theirs) = control_options().pair::<ToActor, FromActor>()?;
         let theirs = theirs
@@ -201,12 +204,11 @@ impl Process {
                 Self::take(ctx, origin, report);
             }
         }
-        let mut reason = reason_of(exit);
+        let mut reason = ExitReason::LinkLost;
         if let Some(process) = Tree::process(ctx, origin.id, origin.incarnation) {
             let alarm = process.alarm.take();
-            if let Some(told) = process.why.take().or_else(|| process.last.clone()) {
-                reason = told;
-            }
+            let told = process.why.take().or_else(|| process.last.clone());
+            reason = told.unwrap_or_else(|| reason_of(exit, &process.child));
             if let Some(alarm) = alarm {
                 ctx.cancel(alarm);
             }
@@ -216,6 +218,11 @@ impl Process {
 
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The end of what it wrote to standard error.
+    pub(super) fn output(&self) -> String {
+        self.child.output()
     }
 
     /// The answers that nobody has read, of one that is gone.
@@ -345,10 +352,14 @@ fn beat(timeout: Option<Duration>) -> u64 {
     u64::try_from(tenth.clamp(5, 10_000)).unwrap_or(10_000)
 }
 
-fn reason_of(exit: Exit) -> ExitReason {
+fn reason_of(exit: Exit, child: &ipc_exchange::Process) -> ExitReason {
     match exit {
         Exit::Code(0) => ExitReason::Normal,
-        Exit::Code(status) => ExitReason::Exited(status),
+        Exit::Code(status) => match child.refused() {
+            Some(why) => ExitReason::StartFailed(why),
+            None => ExitReason::Exited(status),
+        },
+        Exit::Signal { .. } if child.out_of_memory() => ExitReason::OutOfMemory,
         Exit::Signal {
             signal,
             core_dumped,

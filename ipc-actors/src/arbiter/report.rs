@@ -56,6 +56,7 @@ impl Tree {
                 Some(ActorStatus {
                     parent: parent.unwrap_or_default(),
                     info: entry.slot.describe(),
+                    last_failure: entry.failure.clone(),
                 })
             })
             .collect();

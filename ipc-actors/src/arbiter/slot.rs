@@ -28,6 +28,7 @@ const TURN_LEN: u64 = 1024;
 /// An actor of some type, as the tree keeps it.
 pub(crate) trait AnySlot {
     fn id(&self) -> ActorId;
+    fn name(&self) -> &str;
     fn policy(&self) -> ChildPolicy;
     fn incarnation(&self) -> u32;
     /// Begins the next incarnation. What has already come of it is the answer; else the tree is told
@@ -43,9 +44,8 @@ pub(crate) trait AnySlot {
     fn turn(&mut self) -> Turn;
     /// The incarnation is up.
     fn started(&mut self);
-    /// The incarnation is gone: gives up what belonged to it. Answers how many messages that were only
-    /// told are lost, and the name of the one that it may have been working on.
-    fn ended(&mut self) -> (u64, Option<&'static str>);
+    /// The incarnation is gone: gives up what belonged to it.
+    fn ended(&mut self) -> Legacy;
     /// Says how the spawn went, once.
     fn spawned(&mut self, result: Result<(), SpawnError>);
     /// The actor will not come back. Answers how many messages are lost, as `ended`.
@@ -60,6 +60,17 @@ pub(crate) trait AnySlot {
     fn next_alarm(&mut self) -> Option<Instant>;
     /// The process of the incarnation, if it has one.
     fn process(&mut self) -> Option<&mut Process>;
+}
+
+/// What an incarnation leaves.
+#[derive(Debug, Default)]
+pub(crate) struct Legacy {
+    /// How many messages that were only told are lost.
+    pub(super) lost: u64,
+    /// The name of the one that it may have been working on.
+    pub(super) at_hand: Option<&'static str>,
+    /// The end of what its process wrote.
+    pub(super) output: String,
 }
 
 /// What is known of an incarnation's health.
@@ -267,6 +278,10 @@ impl<A: Actor> AnySlot for Slot<A> {
         self.seed.id
     }
 
+    fn name(&self) -> &str {
+        &self.seed.name
+    }
+
     fn policy(&self) -> ChildPolicy {
         self.seed.spec.policy
     }
@@ -370,8 +385,9 @@ impl<A: Actor> AnySlot for Slot<A> {
         }
     }
 
-    fn ended(&mut self) -> (u64, Option<&'static str>) {
+    fn ended(&mut self) -> Legacy {
         let mut lost = Lost::default();
+        let mut output = String::new();
         match (
             std::mem::replace(&mut self.running, Running::Down),
             &self.seed.route,
@@ -380,6 +396,7 @@ impl<A: Actor> AnySlot for Slot<A> {
             (Running::Thread(thread), _) => drop(thread.join()),
             (Running::Process(process), Route::Process(link)) => {
                 lost = link.disconnect(process.took_leave(), process.handled());
+                output = process.output();
             }
             _ => {}
         }
@@ -388,7 +405,11 @@ impl<A: Actor> AnySlot for Slot<A> {
         }
         self.seed.status.add_lost(lost.told);
         let named = |id| Some(Commands::<A>::of_actor().find(id)?.name);
-        (lost.told, lost.at_hand.and_then(named))
+        Legacy {
+            lost: lost.told,
+            at_hand: lost.at_hand.and_then(named),
+            output,
+        }
     }
 
     fn spawned(&mut self, result: Result<(), SpawnError>) {

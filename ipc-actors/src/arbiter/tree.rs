@@ -18,8 +18,8 @@ use crate::deferred::Resolver;
 use crate::id::IdMap;
 use crate::link::Link;
 use crate::{
-    ActorId, ChildKey, Event, ExitReason, PoolEvent, Restart, Shutdown, SpawnError, Strategy,
-    SupervisorOptions, WorkerKey,
+    ActorId, ChildKey, Event, ExitReason, LastFailure, PoolEvent, Restart, Shutdown, SpawnError,
+    Strategy, SupervisorOptions, WorkerKey,
 };
 
 /// What became of an incarnation.
@@ -61,6 +61,8 @@ pub(super) struct Entry {
     pub(super) slot: Box<dyn AnySlot>,
     is_up: bool,
     last: Option<ExitReason>,
+    /// The last end that was no clean one.
+    pub(super) failure: Option<LastFailure>,
     /// Why its first start failed.
     pub(super) rejected: Option<ExitReason>,
     /// Those who wait for it to be gone for good.
@@ -84,7 +86,11 @@ pub(crate) struct Tree {
     pub(super) status: Option<i32>,
     pub(super) root_ended: Option<ExitReason>,
     pub(super) drain: Option<Drain>,
+    /// Whoever wants to know of every end.
+    pub(super) on_end: Option<EndHook>,
 }
+
+pub(super) type EndHook = Box<dyn FnMut(&Down) + Send>;
 
 impl Tree {
     pub(super) fn new(shared: Arc<Shared>, options: SupervisorOptions) -> Self {
@@ -103,6 +109,7 @@ impl Tree {
             status: None,
             root_ended: None,
             drain: None,
+            on_end: None,
         }
     }
 
@@ -132,6 +139,7 @@ impl Tree {
             slot,
             is_up: false,
             last: None,
+            failure: None,
             rejected: None,
             gone: Vec::new(),
             watchers: Vec::new(),
@@ -324,16 +332,22 @@ impl Tree {
             }
             Told::Failed(reason) | Told::Ended(reason) => {
                 let was_up = std::mem::take(&mut entry.is_up);
-                let (lost, at_hand) = entry.slot.ended();
+                let remains = entry.slot.ended();
                 entry.last = Some(reason.clone());
-                let at_hand = at_hand.filter(|_| !reason.is_clean()).map(str::to_owned);
-                let down = Down {
+                let mut down = Down {
                     id,
+                    name: entry.slot.name().to_owned(),
                     incarnation,
                     reason: reason.clone(),
-                    lost,
-                    at_hand,
+                    lost: remains.lost,
+                    at_hand: None,
+                    output: String::new(),
                 };
+                if !reason.is_clean() {
+                    down.at_hand = remains.at_hand.map(str::to_owned);
+                    down.output = remains.output;
+                    entry.failure = Some(LastFailure::of(&down));
+                }
                 Self::tell_of_end(ctx, &down);
                 match owner {
                     Owner::Child(node, key) => {
@@ -371,10 +385,12 @@ impl Tree {
             let incarnation = entry.slot.incarnation();
             watcher.resolve(Ok(Down {
                 id,
+                name: entry.slot.name().to_owned(),
                 incarnation,
                 reason,
                 lost,
                 at_hand: None,
+                output: String::new(),
             }));
         }
         let error = entry

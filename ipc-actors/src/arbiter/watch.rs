@@ -1,5 +1,7 @@
 //! Who learns of an actor's end, and who ends with it.
 
+use std::fmt;
+
 use ipc_dispatch::Context;
 
 use super::tree::{Entry, Told, Tree};
@@ -11,6 +13,8 @@ use crate::{ActorId, Arbiter, Deferred, ExitReason, SpawnError};
 pub struct Down {
     /// The actor.
     pub id: ActorId,
+    /// Its name; empty if there was no such actor.
+    pub name: String,
     /// Which incarnation has ended; zero if there was no such actor.
     pub incarnation: u32,
     /// Why. [`ExitReason::NoSuchActor`] if there was no such actor.
@@ -22,6 +26,42 @@ pub struct Down {
     /// The message that it may have been working on when its process died: the first of those it had
     /// been asked and had not answered.
     pub at_hand: Option<String>,
+    /// The end of what its process wrote to standard error, if that died and was not just stopped
+    /// ([`Spec::keep_output`](crate::Spec::keep_output)). It may hold anything that the program prints.
+    pub output: String,
+}
+
+impl Down {
+    /// Nothing is known of it.
+    fn unknown(id: ActorId) -> Self {
+        Self {
+            id,
+            name: String::new(),
+            incarnation: 0,
+            reason: ExitReason::NoSuchActor,
+            lost: 0,
+            at_hand: None,
+            output: String::new(),
+        }
+    }
+}
+
+impl fmt::Display for Down {
+    /// A line for a log, however many its output has.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, id, incarnation) = (&self.name, self.id, self.incarnation);
+        write!(f, "actor {name:?} ({id}/{incarnation}): {}", self.reason)?;
+        if let Some(message) = &self.at_hand {
+            write!(f, ", working on {message:?}")?;
+        }
+        if self.lost > 0 {
+            write!(f, ", {} messages lost", self.lost)?;
+        }
+        if !self.output.is_empty() {
+            write!(f, ", last output {:?}", self.output)?;
+        }
+        Ok(())
+    }
 }
 
 pub(super) type DownResolver = Resolver<Down, SpawnError>;
@@ -39,6 +79,17 @@ impl Arbiter {
             Ok(()) => down,
             Err(_) => Deferred::ready(Err(SpawnError::Disconnected)),
         }
+    }
+
+    /// Has `hook` told of the end of every incarnation of every actor, clean ends too: the place to
+    /// write a log line ([`Down`] displays as one) or to count. It runs on the arbiter's loop and must
+    /// not block there. A second one takes the place of the first.
+    pub fn on_end(&self, hook: impl FnMut(&Down) + Send + 'static) {
+        // An arbiter that is gone has no ends to tell of.
+        let _ = self
+            .shared
+            .poster
+            .post(move |ctx| ctx.state.on_end = Some(Box::new(hook)));
     }
 
     /// Links two actors: when the present incarnation of either ends other than normally, so does the
@@ -70,16 +121,7 @@ impl Tree {
     fn watch(ctx: &mut Context<'_, Self>, id: ActorId, resolver: DownResolver) {
         match ctx.state.actors.get_mut(&id) {
             Some(entry) => entry.watchers.push(resolver),
-            None => {
-                let reason = ExitReason::NoSuchActor;
-                resolver.resolve(Ok(Down {
-                    id,
-                    incarnation: 0,
-                    reason,
-                    lost: 0,
-                    at_hand: None,
-                }));
-            }
+            None => resolver.resolve(Ok(Down::unknown(id))),
         }
     }
 
@@ -116,6 +158,9 @@ impl Tree {
 
     /// Tells those who watch an incarnation, and ends those linked to it.
     pub(super) fn tell_of_end(ctx: &mut Context<'_, Self>, down: &Down) {
+        if let Some(hook) = &mut ctx.state.on_end {
+            hook(down);
+        }
         let Some(entry) = ctx.state.actors.get_mut(&down.id) else {
             return;
         };

@@ -136,9 +136,11 @@ impl Call {
             drop(counted);
             call.managed(request, answer);
         };
+        let is_operator = self.access >= Access::Peer;
         match *order {
             Manage::Tree => self.arbiter.tree().then(move |tree| {
                 let tree = tree.map_err(|_| AskError::NotStarted);
+                let tree = tree.map(|tree| if is_operator { tree } else { tree.redacted() });
                 answered(tree.map(|tree| Managed::Tree(Box::new(tree))));
             }),
             Manage::Shutdown => {

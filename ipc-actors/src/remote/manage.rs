@@ -9,7 +9,8 @@ use crate::{ActorId, AskError, Deferred, TreeInfo};
 
 impl RemoteArbiter {
     /// What the arbiter has below it: [`Arbiter::tree`](crate::Arbiter::tree). Needs
-    /// [`Access::Authenticated`](crate::Access::Authenticated).
+    /// [`Access::Authenticated`](crate::Access::Authenticated); how actors have failed is told with
+    /// [`Access::Peer`](crate::Access::Peer) only.
     pub fn tree(&self) -> Deferred<TreeInfo, AskError> {
         self.order(Manage::Tree, |managed| match managed {
             Managed::Tree(tree) => Some(*tree),

@@ -42,7 +42,10 @@ pub enum ExitReason {
         /// Whether the system wrote a core file.
         core: bool,
     },
-    /// The connection to it was lost.
+    /// The system killed its process because memory ran out: for all, or in the control group that
+    /// limits it.
+    OutOfMemory,
+    /// The connection to it was lost, or how its process ended is not known.
     LinkLost,
     /// There is no such actor: OTP's `noproc`.
     NoSuchActor,
@@ -74,15 +77,43 @@ impl fmt::Display for ExitReason {
             Self::Exited(status) => write!(f, "process exited with status {status}"),
             Self::Signalled { signal, core } => {
                 write!(f, "process ended by signal {signal}")?;
+                if let Some(name) = signal_name(*signal) {
+                    write!(f, " ({name})")?;
+                }
                 if *core {
                     f.write_str(" with a core file")
                 } else {
                     Ok(())
                 }
             }
+            Self::OutOfMemory => f.write_str("process killed because memory ran out"),
             Self::LinkLost => f.write_str("connection lost"),
             Self::NoSuchActor => f.write_str("no such actor"),
             Self::Linked(reason) => write!(f, "a linked actor ended: {reason}"),
         }
     }
+}
+
+/// The name of a signal that ends processes, where its number is the same on all systems or known for
+/// this one.
+fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        7 if cfg!(target_os = "linux") => "SIGBUS",
+        31 if cfg!(target_os = "linux") => "SIGSYS",
+        _ => return None,
+    })
 }

@@ -11,6 +11,7 @@ use ipc_actors::{
 use ipc_exchange::registry;
 
 use crate::actors::{Counter, Pid};
+use crate::behaviours::Victim;
 
 /// Runs a test that must not hang, in a thread of its own.
 #[track_caller]
@@ -51,7 +52,10 @@ pub(crate) fn with_arbiter(test: impl FnOnce(&Arbiter) + Send + 'static) {
 
 /// Makes the test binary able to be the process of an actor.
 pub(crate) fn set_up() {
-    ipc_exchange::init_in_test("support::process_of_an_actor", registry![host::<Counter>]);
+    ipc_exchange::init_in_test(
+        "support::process_of_an_actor",
+        registry![host::<Counter>, host::<Victim>],
+    );
 }
 
 /// Not a test by itself: what the processes of actors run.

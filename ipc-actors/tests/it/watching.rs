@@ -20,16 +20,21 @@ fn a_watch_tells_of_the_end_of_an_incarnation_once() {
             let reason = ExitReason::Panicked("told to panic".to_owned());
             // Threads say why they end; of a process it is known what it had not answered.
             let at_hand = (placement == Placement::Process).then(|| "harm".to_owned());
-            let down = Down {
-                id,
-                incarnation: 0,
-                reason,
-                lost: 0,
-                at_hand,
-            };
             for watch in [first, second] {
-                let told = watch.wait_timeout(LIMIT).expect("in time");
-                assert_eq!(told, Ok(down.clone()), "{placement}");
+                let told = watch.wait_timeout(LIMIT).expect("in time").expect("an end");
+                // A process says something to everybody, too.
+                let said = told.output.contains("told to panic");
+                assert_eq!(said, placement == Placement::Process);
+                let down = Down {
+                    id,
+                    name: counter.name().to_owned(),
+                    incarnation: 0,
+                    reason: reason.clone(),
+                    lost: 0,
+                    at_hand: at_hand.clone(),
+                    output: told.output.clone(),
+                };
+                assert_eq!(told, down, "{placement}");
             }
             eventually(|| counter.incarnation() == 1);
             let next = arbiter.watch(id);

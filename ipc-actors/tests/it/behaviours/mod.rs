@@ -8,5 +8,8 @@
 
 mod alone;
 mod b01_killed;
+mod b02_faults;
+mod victim;
 
 pub(crate) use alone::{alone, figure};
+pub(crate) use victim::Victim;
