@@ -171,6 +171,7 @@ pub(crate) fn common(name: &str) -> Settings {
             seconds(10),
             "how long a worker's start may take",
         );
+    crate::limits::define(&mut settings);
     common_program(&mut settings);
     settings
 }
@@ -218,6 +219,10 @@ pub(crate) fn pool<A: Actor>(name: &str, worker: Spec<A>, settings: &Settings) -
         .timeout((!timeout.is_zero()).then_some(timeout))
         .shutdown(Shutdown::After(settings.seconds("graceful_timeout")))
         .start_timeout(settings.seconds("start_timeout"));
+    let worker = match crate::limits::budget(settings) {
+        Some(budget) => worker.budget(budget),
+        None => worker,
+    };
     let spec = MonitorSpec::new(name, worker, workers.max(1))
         .backlog(count("backlog"))
         .queue_max(count("queue"))

@@ -109,6 +109,7 @@ mod id;
 mod info;
 mod inlet;
 mod kit;
+mod limits;
 mod link;
 mod local;
 mod mailbox;

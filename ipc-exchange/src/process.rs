@@ -18,7 +18,7 @@ use crate::cgroup::Memory;
 use crate::group::{CLEAR_MAX, Group, LOOK_AGAIN};
 use crate::launch::{Control, Launch};
 use crate::outcome::lock;
-use crate::sys::await_end;
+use crate::sys::{await_end, is_unreaped};
 use crate::tail::Tail;
 use crate::wire::{FromWorker, Role};
 use crate::{Exit, ProcessOptions};
@@ -26,7 +26,8 @@ use crate::{Exit, ProcessOptions};
 /// A process that runs a program.
 ///
 /// Dropping it kills the process, and what it has started, if it has not ended; it never leaves a
-/// zombie and never waits. When this process dies, however it dies, the child ends within a second.
+/// zombie and never waits. What it leaves behind in its process group when it ends by itself is killed
+/// when that is noticed (on Linux; elsewhere only a kill takes it along). When this process dies, however it dies, the child ends within a second.
 #[derive(Debug)]
 pub struct Process {
     pid: u32,
@@ -288,6 +289,7 @@ impl State {
         let Self::Running(child) = self else {
             return Ok(self.exit());
         };
+        end_rest(child);
         let exit = child.try_wait()?.map(Exit::from);
         if let Some(exit) = exit {
             *self = Self::Exited(exit);
@@ -300,6 +302,7 @@ impl State {
         match self {
             Self::Exited(exit) => *exit,
             Self::Running(child) => {
+                end_rest(child);
                 let exit = child.wait().map_or(Exit::Unknown, Exit::from);
                 *self = Self::Exited(exit);
                 exit
@@ -316,6 +319,15 @@ impl Drop for Process {
         if lock(&self.state).exit().is_none() {
             reap((self.pid, Arc::clone(&self.state), self.group.take()));
         }
+    }
+}
+
+/// Ends what a child that has ended has left in its group.
+fn end_rest(child: &ChildProcess) {
+    let pid = group(child.id());
+    if is_unreaped(pid) {
+        // An error means that nothing is left.
+        let _ = killpg(pid, Signal::SIGKILL);
     }
 }
 

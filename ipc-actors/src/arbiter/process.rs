@@ -12,6 +12,7 @@ use ipc_marshal::{Attached, DuctOptions, Receiver, Sender};
 use super::slot::Health;
 use super::tree::{Told, Tree};
 use crate::answers::{End, Remains};
+use crate::cell::failure_text;
 use crate::link::{Link, Pending};
 use crate::wire::{Boot, FromActor, Order, Report, ToActor};
 use crate::{Actor, ActorId, ExitReason, Spec, host};
@@ -77,7 +78,8 @@ impl Process {
             .keep_output(spec.output_kept)
             .budget(spec.budget.clone());
         let program = Program::<ToActor, FromActor>::start_with(&options, host::<A>, &boot);
-        let (mut duct, child) = program.map_err(io::Error::other)?.into_parts();
+        let program = program.map_err(|error| io::Error::other(failure_text(&error.into())));
+        let (mut duct, child) = program?.into_parts();
         let (ours, theirs) = control_options().pair::<ToActor, FromActor>()?;
         let theirs = theirs
             .into_fd()

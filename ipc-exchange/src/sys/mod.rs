@@ -12,6 +12,8 @@
 //! - `end_with_group()`: takes that back, for a process that has children in its group.
 //! - `await_end(pid)`: waits until a child has ended, without reaping it, or answers at once where
 //!   the system cannot do that; also when it was reaped elsewhere.
+//! - `is_unreaped(pid)`: whether a child has ended and is still to be reaped; false where that cannot
+//!   be told.
 //!
 //! [`Page`] is the same everywhere.
 #![expect(
@@ -37,5 +39,5 @@ pub use fork::{Forked, fork_inline};
 pub use linked::LINKED;
 pub(crate) use page::Page;
 pub(crate) use platform::{
-    Sibling, await_end, die_with_parent, end_with_group, fork_sibling, threads,
+    Sibling, await_end, die_with_parent, end_with_group, fork_sibling, is_unreaped, threads,
 };

@@ -51,6 +51,12 @@ pub(crate) fn await_end(pid: Pid) -> io::Result<()> {
     Ok(())
 }
 
+/// Not known.
+pub(crate) fn is_unreaped(pid: Pid) -> bool {
+    let _ = pid;
+    false
+}
+
 /// Which of the two processes this is after [`fork_sibling`]; there is no such thing here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(dead_code, reason = "the contract of the platforms, never made here")]

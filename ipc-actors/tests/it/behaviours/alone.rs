@@ -120,6 +120,11 @@ pub(crate) fn figure(what: &str, took: Duration, bar: Duration) {
     assert!(took < bar * 100, "{what}: {took:?}");
 }
 
+/// Says why something is not shown here.
+pub(crate) fn skipped(why: &str) {
+    println!("note: skipped: {why}");
+}
+
 #[test]
 fn what_shows_a_behaviour_is_told_from_others_by_its_mark() {
     let test = "behaviours::alone::what_shows_a_behaviour_is_told_from_others_by_its_mark";

@@ -9,8 +9,8 @@ use ipc_core::Address;
 use ipc_exchange::Budget;
 use ipc_marshal::AuthKey;
 
-use super::alone;
 use super::victim::{Deed, Victim};
+use super::{alone, skipped};
 use crate::support::{LIMIT, eventually, spawn, with_arbiter};
 
 pub(super) fn victim() -> Spec<Victim> {
@@ -82,8 +82,7 @@ fn a02_faults_are_told_as_they_are() {
 fn a02_a_core_file_is_told_of() {
     let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
     if pattern.trim() != "core" {
-        println!("skipped: core files do not go to the working folder here");
-        return;
+        return skipped("core files do not go to the working folder here");
     }
     let test = "behaviours::b02_faults::a02_a_core_file_is_told_of";
     super::alone::alone_by(test, LIMIT, &["sh", "-c", CORES, "sh"], || {
@@ -144,8 +143,7 @@ fn a02_the_end_of_the_output_is_kept() {
 #[test]
 fn a13_a_full_disk_for_what_is_logged_harms_nobody() {
     if !std::path::Path::new("/dev/full").exists() {
-        println!("skipped: there is no /dev/full here");
-        return;
+        return skipped("there is no /dev/full here");
     }
     let test = "behaviours::b02_faults::a13_a_full_disk_for_what_is_logged_harms_nobody";
     let full = ["sh", "-c", "exec \"$@\" 2>/dev/full", "sh"];

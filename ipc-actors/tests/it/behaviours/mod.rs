@@ -9,7 +9,8 @@
 mod alone;
 mod b01_killed;
 mod b02_faults;
+mod b13_limits;
 mod victim;
 
-pub(crate) use alone::{alone, figure};
+pub(crate) use alone::{alone, figure, skipped};
 pub(crate) use victim::Victim;
