@@ -129,14 +129,14 @@ impl Call {
         self.respond(Response::Managed { request, answer });
     }
 
-    /// Does what the arbiter is asked by one who may.
-    pub(super) fn manage(&self, request: u64, order: &Manage) {
+    /// Does what the arbiter is asked by one who may, at this level.
+    pub(super) fn manage(&self, request: u64, order: &Manage, access: Access) {
         let (call, counted) = (self.clone(), Share::of(&self.load, 0));
         let answered = move |answer: Result<Managed, AskError>| {
             drop(counted);
             call.managed(request, answer);
         };
-        let is_operator = self.access >= Access::Peer;
+        let is_operator = access >= Access::Peer;
         match *order {
             Manage::Tree => self.arbiter.tree().then(move |tree| {
                 let tree = tree.map_err(|_| AskError::NotStarted);

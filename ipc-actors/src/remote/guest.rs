@@ -350,7 +350,7 @@ impl Guest {
             self.audit(allowed, || deed);
         }
         if allowed {
-            self.call.manage(request, order);
+            self.call.manage(request, order, self.standing.access);
         } else {
             let refused = AskError::Forbidden(name.to_owned());
             self.call.managed(request, Err(refused));
