@@ -38,14 +38,14 @@ impl Lobby {
         deadline: Deadline,
     ) -> io::Result<Ring> {
         loop {
-            if let Some(ring) = self.take_late() {
+            if let Some(ring) = self.take_late()? {
                 return Ok(ring);
             }
             match wait::until(listener, Interest::Read, Deadline::Now, |_| {
                 sys::accept(listener)
             }) {
                 Ok(socket) => {
-                    if let Some(ring) = self.admit(socket) {
+                    if let Some(ring) = self.admit(socket)? {
                         return Ok(ring);
                     }
                 }
@@ -61,10 +61,12 @@ impl Lobby {
         }
     }
 
-    /// A peer that offers something impossible is not worth an error of the port: it is dropped.
-    fn admit(&mut self, socket: OwnedFd) -> Option<Ring> {
+    /// A peer that offers something impossible is not worth an error of the port: it is dropped. One
+    /// whose offer this process had no room for is dropped, too, for the offer is gone; but that is
+    /// told.
+    fn admit(&mut self, socket: OwnedFd) -> io::Result<Option<Ring>> {
         match ring::join(socket, &self.options, Deadline::Now) {
-            Ok(ring) => Some(ring),
+            Ok(ring) => Ok(Some(ring)),
             Err((socket, error)) if error.kind() == io::ErrorKind::WouldBlock => {
                 if self.late.len() == LATE_MAX {
                     self.late.remove(0);
@@ -73,24 +75,26 @@ impl Lobby {
                 if self.ready.add(socket.as_fd()).is_ok() {
                     self.late.push((socket, Instant::now() + OFFER_TIME_MAX));
                 }
-                None
+                Ok(None)
             }
-            Err(_) => None,
+            Err((_, error)) if sys::is_want(&error) => Err(error),
+            Err(_) => Ok(None),
         }
     }
 
     /// The first late peer whose offer has come.
-    fn take_late(&mut self) -> Option<Ring> {
+    fn take_late(&mut self) -> io::Result<Option<Ring>> {
         let now = Instant::now();
-        let mut found = None;
+        let mut found = Ok(None);
         for (socket, expires) in std::mem::take(&mut self.late) {
-            if found.is_some() {
+            if !matches!(found, Ok(None)) {
                 self.late.push((socket, expires));
                 continue;
             }
             self.ready.remove(socket.as_fd());
             match ring::join(socket, &self.options, Deadline::Now) {
-                Ok(ring) => found = Some(ring),
+                Ok(ring) => found = Ok(Some(ring)),
+                Err((_, error)) if sys::is_want(&error) => found = Err(error),
                 Err((socket, error)) => {
                     let is_late = error.kind() == io::ErrorKind::WouldBlock && now < expires;
                     if is_late && self.ready.add(socket.as_fd()).is_ok() {

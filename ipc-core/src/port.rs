@@ -237,7 +237,8 @@ impl Port {
     /// # Errors
     ///
     /// What the system says. When this process or the system has too many open descriptors the peer
-    /// stays in the queue: close some and accept again.
+    /// stays in the queue: close some and accept again. Only the peer of a ring whose descriptors found
+    /// no room on their way is gone, and told so.
     pub fn accept(&mut self) -> io::Result<AnyChannel> {
         self.accept_until(Deadline::Never)
     }

@@ -20,9 +20,13 @@ pub(crate) unsafe fn adopt(fd: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-/// Duplicates `fd`, close-on-exec, at a number of at least `floor`.
+/// Duplicates `fd`, close-on-exec, at a number of at least `floor`. A floor at or above the limit of
+/// descriptors is like any other want of descriptors, which the system does not say so.
 pub(crate) fn duplicate_above(fd: impl AsFd, floor: RawFd) -> io::Result<OwnedFd> {
-    let number = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(floor))?;
+    let number = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(floor)).map_err(|errno| match errno {
+        Errno::EINVAL => Errno::EMFILE,
+        other => other,
+    })?;
     // SAFETY: `fcntl` has just made this descriptor for us alone.
     Ok(unsafe { adopt(number) })
 }

@@ -94,8 +94,8 @@ pub(crate) fn send_with_fds(
 /// Receives into `buf`, and appends at most `limit` descriptors to `fds`. On Linux `flags` asks for
 /// close-on-exec; elsewhere the caller sets it.
 ///
-/// More than `limit`, or descriptors dropped by the kernel, is `InvalidData`; those of this message
-/// that did arrive are closed, and `fds` is as before.
+/// More than `limit` is `InvalidData`, and descriptors that this process has no room for are `EMFILE`;
+/// those of this message that did arrive are closed, and `fds` is as before.
 pub(crate) fn receive_with_fds(
     fd: BorrowedFd<'_>,
     buf: &mut [u8],
@@ -122,9 +122,8 @@ pub(crate) fn receive_with_fds(
     let arrived = fds.len() - before;
     if message.msg_flags & libc::MSG_CTRUNC != 0 {
         fds.truncate(before);
-        return Err(invalid(
-            "the system dropped descriptors of a message: too many, or too many open",
-        ));
+        // No message has more than `control` holds: this process has no room for them.
+        return Err(Errno::EMFILE.into());
     }
     if arrived > limit {
         fds.truncate(before);

@@ -25,6 +25,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 mod adopt;
@@ -50,6 +51,14 @@ pub(crate) use platform::{
     receive_with_fds, send, send_packet, send_with_fds, set_connect_timeout, socket_pair,
     stream_socket, write_now, write_waiting,
 };
+
+/// Whether an error means that this process or the system has run out of descriptors or memory, which
+/// no peer is to blame for.
+pub(crate) fn is_want(error: &io::Error) -> bool {
+    let wants = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::ENOBUFS];
+    let code = error.raw_os_error();
+    wants.iter().any(|want| code == Some(*want as i32))
+}
 
 /// What [`poll`] waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
