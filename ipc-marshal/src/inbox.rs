@@ -183,7 +183,10 @@ impl Inbox {
             let got = mem::take(&mut self.fds).len();
             return Err(RecvError::Descriptors { expected: 0, got });
         }
-        let space = self.decoder.space();
+        let space = self
+            .decoder
+            .reserve()
+            .map_err(|error| RecvError::Io(io::Error::new(ErrorKind::OutOfMemory, error)))?;
         let read = if self.takes_fds {
             channel.read_with_fds(space, &mut self.fds, deadline)
         } else {

@@ -1,5 +1,7 @@
 //! Frames out of any split of the bytes.
 
+use std::collections::TryReserveError;
+
 use super::Framing;
 use super::header::{FrameKind, Header, Parsed};
 use crate::FrameError;
@@ -107,7 +109,16 @@ impl Decoder {
 
     /// Where to put the next bytes; never empty. Call [`advance`](Decoder::advance) with how many
     /// were put. The space ends where a long frame does, so that such a frame is never moved.
+    ///
+    /// # Panics
+    ///
+    /// When there is no memory for a frame within the limit.
     pub fn space(&mut self) -> &mut [u8] {
+        self.reserve().expect("memory for a frame within the limit")
+    }
+
+    /// [`space`](Decoder::space), or what the allocator says. Nothing is lost, and it may be tried again.
+    pub(crate) fn reserve(&mut self) -> Result<&mut [u8], TryReserveError> {
         if self.start == self.end {
             self.rewind();
         }
@@ -127,10 +138,11 @@ impl Decoder {
         let arrived = have.max(CHUNK);
         let target = self.end + wanted.min(arrived);
         if self.buffer.len() < target {
+            self.buffer.try_reserve(target - self.buffer.len())?;
             self.buffer.resize(target, 0);
         }
         let to = self.buffer.len().min(self.end + wanted);
-        &mut self.buffer[self.end..to]
+        Ok(&mut self.buffer[self.end..to])
     }
 
     /// Says that `len` bytes were put at the beginning of [`space`](Decoder::space).
