@@ -59,7 +59,8 @@
 //!   machines without a clock that follow Erlang/OTP's rules and gunicorn's habits.
 //! - An [`Application`] is a pool with [`Settings`], signals, a [`Pidfile`] and an exit status.
 //! - Other programs reach actors where the arbiter [listens](Arbiter::listen), by [`RemoteArbiter`] or
-//!   a [`Reference`] that came in a message, with no more rights than were granted ([`Access`]).
+//!   a [`Reference`] that came in a message, with no more rights than were granted ([`Access`],
+//!   [`Rights`]). What they have changed can be [audited](Arbiter::audit).
 //!
 //! # What becomes of a message
 //!

@@ -8,7 +8,8 @@ use ipc_actors::{
 };
 use ipc_core::Address;
 use ipc_marshal::{AuthKey, Bincode, Codec};
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeTuple;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::support::{LIMIT, spawn};
 
@@ -47,6 +48,58 @@ command!(Look, "look");
 command!(Read, "read");
 command!(Write, "write");
 command!(Inner, "inner");
+
+/// What a desk does not know under this name.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Stranger;
+
+impl Message for Stranger {
+    type Reply = ();
+    const NAME: &'static str = "stranger";
+}
+
+impl Handler<Stranger> for Desk {
+    fn handle(&mut self, _: Stranger, _: &mut Context<'_, Self>) {}
+}
+
+/// A box in a box in a box.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Nest {
+    End,
+    More(Box<Nest>),
+}
+
+impl Message for Nest {
+    type Reply = ();
+    const NAME: &'static str = "nest";
+}
+
+impl Handler<Nest> for Desk {
+    fn handle(&mut self, _: Nest, _: &mut Context<'_, Self>) {}
+}
+
+/// The bytes of so many boxes in each other, which nobody has to make for that.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Nested(pub(crate) usize);
+
+impl Serialize for Nested {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = serializer.serialize_tuple(self.0)?;
+        for _ in 0..self.0 {
+            bytes.serialize_element(&1_u8)?;
+        }
+        bytes.end()
+    }
+}
+
+impl Message for Nested {
+    type Reply = ();
+    const NAME: &'static str = "nest";
+}
+
+impl Handler<Nested> for Desk {
+    fn handle(&mut self, _: Nested, _: &mut Context<'_, Self>) {}
+}
 
 /// Something of any length, of which the desk takes 64 bytes at most.
 #[derive(Debug, Serialize, Deserialize)]
@@ -119,7 +172,7 @@ impl Actor for Desk {
     fn commands(commands: &mut Commands<Self>) {
         commands.on_access::<Look>(Access::Public);
         commands.on_access::<Read>(Access::Authenticated);
-        commands.on::<Write>().on::<Work>();
+        commands.on::<Write>().on::<Work>().on::<Nest>();
         commands.on_access::<Inner>(Access::Supervisor);
         commands.on_access::<Note>(Access::Public).limit::<Note>(64);
         commands.on::<Back<u64>>().on::<Back<Option<u8>>>();
@@ -175,10 +228,15 @@ pub(crate) fn open_with(
 ) -> (Listener, Proxy<Desk>) {
     let desk = spawn(arbiter, desk.name("desk"));
     let address: Address = "tcp:127.0.0.1:0".parse().expect("an address");
-    let options = options
+    let listener = arbiter.listen(&address, secured(options));
+    (listener.expect("a listener"), desk)
+}
+
+/// Lets clerks and operators in.
+pub(crate) fn secured(options: RemoteOptions) -> RemoteOptions {
+    options
         .key_named("clerk", clerk(), Access::Authenticated)
-        .key_named("operator", operator(), Access::Peer);
-    (arbiter.listen(&address, options).expect("a listener"), desk)
+        .key_named("operator", operator(), Access::Peer)
 }
 
 /// A connection, and the desk as it sees it.

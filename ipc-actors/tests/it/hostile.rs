@@ -56,7 +56,7 @@ pub(crate) enum Tap {
 pub(crate) struct Wiretapper {
     pub(crate) address: Address,
     pub(crate) orders: mpsc::Sender<Tap>,
-    heard: mpsc::Receiver<Vec<u8>>,
+    pub(crate) heard: mpsc::Receiver<Vec<u8>>,
 }
 
 impl Wiretapper {

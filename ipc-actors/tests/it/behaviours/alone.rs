@@ -112,6 +112,11 @@ fn go_round(mark: &str, rounds: u32, limit: Duration, show: impl Fn() + Send + S
     }
 }
 
+/// Says something that is of interest although nothing fails.
+pub(crate) fn note(text: &str) {
+    println!("note: {text}");
+}
+
 /// Notes how long something took. More than a hundred times what it shall take on a machine of its own is
 /// wrong on a busy one as well.
 #[track_caller]

@@ -10,7 +10,11 @@ mod alone;
 mod b01_killed;
 mod b02_faults;
 mod b13_limits;
+mod b14_hostile;
+mod p12_auth;
+mod p13_messaging;
+mod served;
 mod victim;
 
-pub(crate) use alone::{alone, figure, skipped};
+pub(crate) use alone::{alone, alone_by, figure, note, skipped};
 pub(crate) use victim::Victim;
