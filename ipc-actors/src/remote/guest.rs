@@ -66,6 +66,13 @@ struct Known {
     turnstile: Arc<Turnstile>,
 }
 
+/// What ends a connection at once.
+enum Offence {
+    /// It is not the frame that comes next, or brings what no frame does.
+    Forged,
+    Unreadable,
+}
+
 /// A connection as the thread sees it that reads what its caller wants.
 pub(super) struct Guest {
     house: Arc<House>,
@@ -119,28 +126,29 @@ impl Guest {
         let rate_max = self.house.options.rate_max;
         let mut rate = Bucket::new(rate_max, rate_max, Instant::now());
         while !self.is_over() {
-            let frame = receiver.recv_with(Deadline::after(LOOK), |mut message| {
-                let bytes = message.bytes().to_vec();
-                message.take_descriptors().is_empty().then_some(bytes)
+            let seal = &mut self.seal;
+            let request = receiver.recv_with(Deadline::after(LOOK), |mut message| {
+                if !message.take_descriptors().is_empty() {
+                    return Err(Offence::Forged);
+                }
+                let payload = seal.open(message.bytes()).ok_or(Offence::Forged)?;
+                decode::<Request>(payload).map_err(|_| Offence::Unreadable)
             });
-            let frame = match frame {
-                Ok(Some(frame)) => frame,
+            let request = match request {
+                Ok(Ok(request)) => request,
+                Ok(Err(Offence::Unreadable)) => {
+                    self.call.counters.strike();
+                    return self.call.counters.cut();
+                }
                 // It brings descriptors, which the system may have cut off: nobody does that by mistake.
-                Ok(None) | Err(RecvError::Descriptors { .. } | RecvError::Io(_)) => {
+                Ok(Err(Offence::Forged))
+                | Err(RecvError::Descriptors { .. } | RecvError::Io(_)) => {
                     self.call.counters.forged();
                     return self.call.counters.cut();
                 }
                 Err(RecvError::Timeout) => continue,
                 // Gone, or it sends no frames.
                 Err(_) => return,
-            };
-            let Some(payload) = self.seal.open(&frame) else {
-                self.call.counters.forged();
-                return self.call.counters.cut();
-            };
-            let Ok(request) = decode::<Request>(payload) else {
-                self.call.counters.strike();
-                return self.call.counters.cut();
             };
             while let Err(wait) = rate.take(Instant::now()) {
                 thread::park_timeout(wait.min(LOOK));

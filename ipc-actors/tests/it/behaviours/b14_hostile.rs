@@ -24,8 +24,13 @@ use crate::support::LIMIT;
 /// For how many seconds noise is sent, unless for two.
 const NOISE: &str = "IPC_ACTORS_NOISE_SECONDS";
 
-/// How much more memory attacks may take.
-const MEMORY_MAX: u64 = 16 << 20;
+/// How much more memory attacks may take. The stacks of the threads that meet half-open connections are
+/// about as large again where the compiler has not looked at them.
+const MEMORY_MAX: u64 = if cfg!(debug_assertions) {
+    24 << 20
+} else {
+    16 << 20
+};
 
 /// Each attack on each kind of socket costs the attacker its connection, and nobody else anything.
 #[test]
@@ -163,7 +168,7 @@ impl Calm {
             "{what}: others wait {middle:.0?} (99 of 100 at most {late:.0?}, {times:.1} times the usual, bar 2)"
         ));
         // A machine that is busy with other things makes anybody wait.
-        assert!(late < Duration::from_millis(500), "{what}: {late:?}");
+        assert!(late < Duration::from_secs(2), "{what}: {late:?}");
     }
 
     fn end(self) {

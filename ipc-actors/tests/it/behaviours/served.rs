@@ -1,10 +1,5 @@
 //! An arbiter in a process of its own, that others reach over sockets.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "says where it is reached, and what has come"
-)]
-
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
