@@ -29,6 +29,9 @@ const WINDOW: u64 = 64;
 /// How long a reader may take to say what it reads: others wait behind it.
 const HELLO_MAX: Duration = Duration::from_secs(2);
 
+/// What other users, and readers on other machines, are told.
+const STRANGER: &str = "only readers of the same user on the same machine are served";
+
 /// Where a background task, `fn(A, Publisher<T>)`, puts its results.
 pub struct Publisher<T> {
     log: Arc<Log>,
@@ -106,7 +109,7 @@ pub(crate) fn run_detached(
     let address = port.address().clone();
     thread::Builder::new().name("task".into()).spawn(move || {
         // A panic was printed to nowhere: the end of the results is all that a reader sees of it.
-        let run = AssertUnwindSafe(|| registry.run(task, argument.bytes(), false));
+        let run = AssertUnwindSafe(|| registry.run(task, argument.bytes(), None));
         let _ = catch_unwind(run);
         lock(&for_task.state).is_finished = true;
         for_task.changed.notify_all();
@@ -116,11 +119,14 @@ pub(crate) fn run_detached(
     })?;
     while !log.is_done() {
         let channel = port.accept()?;
-        if !is_own(&channel) {
-            continue;
-        }
+        let is_own = is_own(&channel);
+        let mut duct = Duct::from_channel(channel);
         // A reader's failure is its own; the next one gets what it did not take.
-        let _ = log.serve(Duct::from_channel(channel));
+        if is_own {
+            let _ = log.serve(duct);
+        } else {
+            let _ = duct.try_send(ToReader::Refused(STRANGER.into()));
+        }
     }
     Ok(())
 }

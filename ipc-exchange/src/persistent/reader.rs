@@ -5,7 +5,7 @@ use std::io;
 use std::marker::PhantomData;
 
 use ipc_core::{Address, AnyChannel};
-use ipc_marshal::{Duct, RecvError};
+use ipc_marshal::{Duct, RecvError, SendError};
 use serde::de::DeserializeOwned;
 
 use super::message::{FromReader, ToReader};
@@ -54,14 +54,29 @@ impl<T> Reader<T> {
     ///
     /// # Errors
     ///
-    /// What the system says: notably `NotFound` and `ConnectionRefused` when nothing listens there.
+    /// What the system says: notably [`NotFound`](io::ErrorKind::NotFound) and
+    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) when nothing listens there, the latter
+    /// also when the background process ends just now. A reader that the process refuses at once, as
+    /// it does another user's, is told so here as
+    /// [`PermissionDenied`](io::ErrorKind::PermissionDenied) or, when this was quicker, by
+    /// [`recv`](Self::recv) as [`ReaderError::Refused`].
     pub fn connect(address: &Address) -> io::Result<Self> {
-        let mut duct = Duct::from_channel(AnyChannel::connect(address)?);
+        Self::greet(AnyChannel::connect(address)?)
+    }
+
+    /// Says the first words.
+    fn greet(channel: AnyChannel) -> io::Result<Self> {
+        let mut duct: Duct<FromReader, ToReader> = Duct::from_channel(channel);
         let hello = FromReader::Hello {
             protocol: PROTOCOL,
             types: std::any::type_name::<T>().to_owned(),
         };
-        duct.send(hello).map_err(io::Error::other)?;
+        match duct.send(hello) {
+            Ok(()) => {}
+            Err(SendError::Disconnected(_)) => return Err(refusal(&mut duct)),
+            Err(SendError::Io { source, .. }) => return Err(source),
+            Err(error) => return Err(io::Error::other(error)),
+        }
         Ok(Self {
             duct,
             taken: None,
@@ -81,6 +96,20 @@ impl<T> Reader<T> {
         };
         let sent = self.duct.send(FromReader::Ack { seq });
         sent.map_err(|_| ReaderError::Disconnected)
+    }
+}
+
+/// Why a background process has closed the channel before it was told anything.
+fn refusal(duct: &mut Duct<FromReader, ToReader>) -> io::Error {
+    match duct.recv() {
+        Ok(ToReader::Refused(reason)) => io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            ReaderError::Refused { reason },
+        ),
+        _ => io::Error::new(
+            io::ErrorKind::ConnectionRefused,
+            "the background process has ended or closed the connection",
+        ),
     }
 }
 
@@ -135,5 +164,31 @@ impl<T> fmt::Debug for Reader<T> {
         f.debug_struct("Reader")
             .field("taken", &self.taken)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ipc_core::Socket;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_at_once_is_told_as_what_it_is() {
+        let greeted = |reason: Option<&str>| {
+            let (ours, theirs) = Socket::pair().unwrap();
+            let mut background: Duct<ToReader, FromReader> = Duct::from_channel(theirs.into());
+            if let Some(reason) = reason {
+                background.send(ToReader::Refused(reason.into())).unwrap();
+            }
+            drop(background);
+            Reader::<u64>::greet(ours.into()).unwrap_err()
+        };
+        let refused = greeted(Some("not you"));
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(refused.to_string(), "the reader was refused: not you");
+        let ended = greeted(None);
+        assert_eq!(ended.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(ended.to_string().contains("ended"), "{ended}");
     }
 }
