@@ -44,8 +44,6 @@ struct Inner {
 pub(crate) struct Submission {
     pub(crate) task: TaskId,
     pub(crate) name: &'static str,
-    /// Whether the argument is a list of arguments.
-    pub(crate) is_chunk: bool,
     pub(crate) number: u64,
     pub(crate) argument: Arc<Payload>,
     pub(crate) spec: Spec,
@@ -237,7 +235,7 @@ impl Exchange {
     ) -> Result<Handle<R>, SubmitError<A>> {
         let slot = Arc::new(Slot::new());
         let sink = Sink::Slot(Arc::clone(&slot));
-        self.place(task, argument, false, options, sink, deadline)?;
+        self.place(task, argument, options, sink, deadline)?;
         Ok(Handle::new(slot, self.inner.poster.clone()))
     }
 
@@ -348,12 +346,12 @@ impl Exchange {
         &self.inner.poster
     }
 
-    /// Hands one job to the exchange's thread. A chunk's task is that of one of its arguments.
+    /// Hands one job to the exchange's thread. For a chunk, as the sink tells, the task is that of one
+    /// of its arguments.
     pub(crate) fn place<A: Serialize, R>(
         &self,
         task: Task<A, R>,
         argument: A,
-        is_chunk: bool,
         options: Option<&TaskOptions>,
         sink: Sink,
         deadline: Deadline,
@@ -378,7 +376,6 @@ impl Exchange {
         let submission = Submission {
             task: task.id(),
             name,
-            is_chunk,
             number: 0,
             spec: Spec {
                 len: payload.bytes().len(),

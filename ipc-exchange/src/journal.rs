@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::{decode, encode};
-use crate::outcome::{Outcome, lock};
+use crate::outcome::{About, Outcome, lock};
 use crate::payload::Payload;
 use crate::task::fnv;
 use crate::{Cause, IntoTask, SubmitReason, TaskError, TaskId};
@@ -21,8 +21,10 @@ use crate::{Cause, IntoTask, SubmitReason, TaskError, TaskId};
 ///
 /// A task is known by its function, its argument and how often the same pair came before. Opened
 /// again, the journal gives the results of tasks that succeeded, so that only the others run. A line
-/// is written by one system call as soon as the exchange knows the result: a killed program loses
-/// nothing that was written, and a line that was torn is dropped when the journal is opened.
+/// is written by one system call as soon as the exchange knows the result (with others, if the task
+/// is in a chunk: of a long one the exchange knows every ten milliseconds what has come): a killed
+/// program loses nothing that was written, and a line that was torn is dropped when the journal is
+/// opened.
 ///
 /// The lines are text, fields separated by tabs: key, status, task, job, attempt, process id,
 /// microseconds waited and run, the result in hexadecimal, and a checksum of the line.
@@ -54,8 +56,8 @@ pub struct Claim {
 }
 
 impl Claim {
-    fn outcome(&self, result: Result<Payload, Cause>) -> Outcome {
-        Outcome {
+    fn about(&self) -> About {
+        About {
             task: self.name,
             task_id: self.id,
             job: 0,
@@ -64,8 +66,6 @@ impl Claim {
             queued: Duration::ZERO,
             ran: Duration::ZERO,
             output: String::new(),
-            failed: false,
-            result,
         }
     }
 }
@@ -167,28 +167,37 @@ impl Journal {
         ran: Duration,
     ) {
         let result = encode(value).map_err(|reason| Cause::BadResult { reason });
-        let outcome = Outcome {
+        let about = About {
             attempt: 1,
             pid: Some(pid),
             ran,
-            failed: value.is_err(),
-            ..claim.outcome(result)
+            ..claim.about()
         };
-        self.end(claim.key, &outcome);
+        let outcome = Outcome {
+            about,
+            failed: value.is_err(),
+            result,
+        };
+        self.end([(claim.key, &outcome)]);
     }
 
     /// Writes that a claimed task has no result.
     pub fn record_error(&self, claim: &Claim, error: &TaskError) {
         let report = error.report();
-        let outcome = Outcome {
+        let about = About {
             job: report.job,
             attempt: report.attempt,
             pid: report.pid,
             queued: report.queued,
             ran: report.ran,
-            ..claim.outcome(Err(report.cause.clone()))
+            ..claim.about()
         };
-        self.end(claim.key, &outcome);
+        let outcome = Outcome {
+            about,
+            failed: false,
+            result: Err(report.cause.clone()),
+        };
+        self.end([(claim.key, &outcome)]);
     }
 
     /// The key of the next task, and its result if it has one.
@@ -201,19 +210,25 @@ impl Journal {
         (this, state.finished.get(&this).cloned())
     }
 
-    /// Writes down what came of a task.
-    pub(crate) fn end(&self, key: Key, outcome: &Outcome) {
-        let line = format_line(key, outcome);
+    /// Writes down what came of tasks.
+    pub(crate) fn end<'a>(&self, ends: impl IntoIterator<Item = (Key, &'a Outcome)>) {
+        let mut lines = String::new();
+        for (key, outcome) in ends {
+            add_line(&mut lines, key, outcome);
+        }
+        if lines.is_empty() {
+            return;
+        }
         let mut state = lock(&self.shared);
         let Some(len) = state.len else {
             return;
         };
-        if let Err(error) = state.file.write_all(line.as_bytes()) {
-            // A full disk takes a part of a line, and may have room again for the next.
+        if let Err(error) = state.file.write_all(lines.as_bytes()) {
+            // A full disk takes a part, and may have room again for the next.
             state.len = state.file.set_len(len).is_ok().then_some(len);
             state.error.get_or_insert(error);
         } else {
-            state.len = Some(len + line.len() as u64);
+            state.len = Some(len + lines.len() as u64);
         }
     }
 }
@@ -258,7 +273,7 @@ fn key(task: TaskId, argument: &Payload, times: u64) -> Key {
     (hash(0xcbf2_9ce4_8422_2325), hash(0x6c62_272e_07bb_0142))
 }
 
-fn format_line(key: Key, outcome: &Outcome) -> String {
+fn add_line(lines: &mut String, key: Key, outcome: &Outcome) {
     let status = match &outcome.result {
         Ok(_) if outcome.failed => "err".to_owned(),
         Ok(_) => "ok".to_owned(),
@@ -269,25 +284,26 @@ fn format_line(key: Key, outcome: &Outcome) -> String {
             .unwrap_or_default()
             .to_lowercase(),
     };
-    let mut line = format!(
+    let (start, about) = (lines.len(), &outcome.about);
+    let _ = write!(
+        lines,
         "{:016x}{:016x}\t{status}\t{}\t{}\t{}\t{}\t{}\t{}\t",
         key.0,
         key.1,
-        outcome.task,
-        outcome.job,
-        outcome.attempt,
-        outcome.pid.unwrap_or(0),
-        outcome.queued.as_micros(),
-        outcome.ran.as_micros(),
+        about.task,
+        about.job,
+        about.attempt,
+        about.pid.unwrap_or(0),
+        about.queued.as_micros(),
+        about.ran.as_micros(),
     );
     if let Ok(payload) = &outcome.result {
         for byte in payload.bytes() {
-            let _ = write!(line, "{byte:02x}");
+            let _ = write!(lines, "{byte:02x}");
         }
     }
-    let checksum = fnv(0, line.as_bytes());
-    let _ = writeln!(line, "\t{checksum:016x}");
-    line
+    let checksum = fnv(0, &lines.as_bytes()[start..]);
+    let _ = writeln!(lines, "\t{checksum:016x}");
 }
 
 /// Reads a line: the task's key, and its result if it succeeded.

@@ -115,6 +115,7 @@ pub use linkme;
 
 mod budget;
 mod cgroup;
+mod chunk;
 mod codec;
 mod driver;
 mod error;

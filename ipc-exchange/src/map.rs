@@ -10,9 +10,13 @@ use ipc_core::Deadline;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::chunk::Part;
 use crate::codec::{decode, encode};
-use crate::outcome::{Arrival, Collector, Outcome, Sink};
-use crate::{Exchange, IntoTask, Journal, SubmitReason, Task, TaskError};
+use crate::outcome::{About, Arrival, Collector, Outcome, Sink};
+use crate::{Cause, Exchange, IntoTask, Journal, SubmitReason, Task, TaskError};
+
+/// How many times a chunk's inputs are looked at for as many that a journal has no results of.
+const LOOK_AHEAD: usize = 8;
 
 /// How many inputs are taken ahead of the results that were taken.
 const AHEAD: usize = 1024;
@@ -42,8 +46,8 @@ pub struct Map<A, R> {
     ahead: usize,
     /// How many inputs make one task.
     chunk: usize,
-    /// The chunks that were submitted and have not ended: their first inputs' positions, and lengths.
-    chunks: HashMap<u64, usize>,
+    /// The chunks that were submitted and have not ended: the positions of their inputs, by the first.
+    chunks: HashMap<u64, Arc<[u64]>>,
     /// Inputs submitted whose tasks have not ended.
     unfinished: usize,
     refused: Option<SubmitReason>,
@@ -110,8 +114,9 @@ impl<A, R> Map<A, R> {
     }
 
     /// Makes one task of so many inputs, at least 1, so that very short ones cost less each. A panic is
-    /// still the result of its own input; a worker's death, a time-out and a cancellation are of the
-    /// whole chunk. With a journal every input is a task of its own.
+    /// still the result of its own input, and a journal has a line for each; a worker's death, a
+    /// time-out and a cancellation are of all inputs of the chunk whose results have not come. The
+    /// results of a chunk come together, or every ten milliseconds if it takes longer.
     pub fn chunk(mut self, inputs: usize) -> Self {
         self.chunk = inputs.max(1);
         self.ahead = self.ahead.max(self.chunk.saturating_mul(8));
@@ -167,69 +172,84 @@ impl<A: Serialize, R: DeserializeOwned> Map<A, R> {
         if deadline == Deadline::Now && !self.exchange.has_room() {
             return false;
         }
-        if self.chunk > 1 && !self.collector.has_journal() {
+        if self.chunk > 1 {
             return self.submit_chunk();
         }
-        let Some(input) = self.inputs.as_mut().and_then(Iterator::next) else {
-            self.inputs = None;
+        let Some((index, input)) = self.take_input() else {
             return false;
         };
-        let index = self.first + self.results.len() as u64;
-        if let Some(result) = self.resume(index, &input) {
-            self.results.push_back(Place::Ready(Ok(result)));
+        let Some(input) = input else {
             return true;
-        }
+        };
         let sink = Sink::Collector(Arc::clone(&self.collector), index);
         // The room seen above may be gone: waiting for a moment is better than losing the input.
         match self
             .exchange
-            .place(self.task, input, false, None, sink, Deadline::Never)
+            .place(self.task, input, None, sink, Deadline::Never)
         {
             Ok(()) => {
-                self.results.push_back(Place::Awaited);
                 self.unfinished += 1;
                 true
             }
-            Err(error) => {
-                self.refused = Some(error.reason().clone());
-                self.inputs = None;
-                false
-            }
+            Err(error) => self.stop_at(index, error.reason()),
         }
     }
 
     /// Submits the next chunk; answers whether there was one.
     fn submit_chunk(&mut self) -> bool {
-        let Some(inputs) = &mut self.inputs else {
-            return false;
+        let before = self.results.len();
+        let (mut inputs, mut places) = (Vec::new(), Vec::new());
+        // Inputs that a journal has results of are passed over, but not without end.
+        while inputs.len() < self.chunk && self.results.len() - before < LOOK_AHEAD * self.chunk {
+            let Some((index, input)) = self.take_input() else {
+                break;
+            };
+            if let Some(input) = input {
+                inputs.push(input);
+                places.push(index);
+            }
+        }
+        let Some(first) = places.first().copied() else {
+            return self.results.len() > before;
         };
-        let inputs: Vec<A> = inputs.by_ref().take(self.chunk).collect();
-        let count = inputs.len();
-        if count < self.chunk {
-            self.inputs = None;
-        }
-        if count == 0 {
-            return false;
-        }
-        let index = self.first + self.results.len() as u64;
-        let sink = Sink::Collector(Arc::clone(&self.collector), index);
+        let (count, places): (usize, Arc<[u64]>) = (places.len(), places.into());
+        let sink = Sink::Chunk(Arc::clone(&self.collector), Arc::clone(&places));
         let task = Task::<Vec<A>, ()>::from_parts(self.task.id(), self.task.name());
         match self
             .exchange
-            .place(task, inputs, true, None, sink, Deadline::Never)
+            .place(task, inputs, None, sink, Deadline::Never)
         {
             Ok(()) => {
-                self.chunks.insert(index, count);
-                self.results.extend((0..count).map(|_| Place::Awaited));
+                self.chunks.insert(first, places);
                 self.unfinished += count;
                 true
             }
-            Err(error) => {
-                self.refused = Some(error.reason().clone());
-                self.inputs = None;
-                false
-            }
+            Err(error) => self.stop_at(first, error.reason()),
         }
+    }
+
+    /// Takes the next input and makes a place for its result: its position, and the input, unless a
+    /// journal has the result.
+    fn take_input(&mut self) -> Option<(u64, Option<A>)> {
+        let Some(input) = self.inputs.as_mut().and_then(Iterator::next) else {
+            self.inputs = None;
+            return None;
+        };
+        let index = self.first + self.results.len() as u64;
+        let result = self.resume(index, &input);
+        let input = result.is_none().then_some(input);
+        let place = result.map_or(Place::Awaited, |result| Place::Ready(Ok(result)));
+        self.results.push_back(place);
+        Some((index, input))
+    }
+
+    /// Nothing is submitted any more: the input at `index` was refused.
+    fn stop_at(&mut self, index: u64, reason: &SubmitReason) -> bool {
+        let left = usize::try_from(index - self.first).unwrap_or(usize::MAX);
+        self.results.truncate(left);
+        self.refused = Some(reason.clone());
+        self.inputs = None;
+        false
     }
 
     /// The result that an earlier run has written down.
@@ -282,29 +302,56 @@ impl<A: Serialize, R: DeserializeOwned> Map<A, R> {
             return false;
         }
         while let Some((index, arrival)) = self.arrived.pop_front() {
-            let Arrival::End(outcome) = arrival else {
-                continue;
-            };
-            let at = index
-                .checked_sub(self.first)
-                .and_then(|at| usize::try_from(at).ok());
-            match self.chunks.remove(&index) {
-                None => {
-                    self.unfinished -= 1;
-                    if let Some(place) = at.and_then(|at| self.results.get_mut(at)) {
-                        *place = Place::Arrived(outcome);
+            match arrival {
+                Arrival::Item(_) => {}
+                Arrival::Part(about, part) => self.sort_part(index, about, &part),
+                Arrival::End(outcome) => match self.chunks.remove(&index) {
+                    Some(places) => self.end_chunk(&places, &outcome),
+                    None => {
+                        self.unfinished -= 1;
+                        if let Some(place) = self.place(index) {
+                            *place = Place::Arrived(outcome);
+                        }
                     }
-                }
-                Some(count) => {
-                    self.unfinished -= count;
-                    let places = self.results.iter_mut().skip(at.unwrap_or(usize::MAX));
-                    for (place, result) in places.zip(outcome.into_results(count)) {
-                        *place = Place::Ready(result);
-                    }
-                }
+                },
             }
         }
         true
+    }
+
+    /// Where the result of an input goes that has none yet.
+    fn place(&mut self, index: u64) -> Option<&mut Place<R>> {
+        let at = usize::try_from(index.checked_sub(self.first)?).ok()?;
+        self.results.get_mut(at).filter(|place| place.is_awaited())
+    }
+
+    /// Sorts in some results of the chunk whose first input's position is `index`.
+    fn sort_part(&mut self, index: u64, mut about: About, part: &Part) {
+        let Some(places) = self.chunks.get(&index).cloned() else {
+            return;
+        };
+        for single in part.results() {
+            let index = places.get(single.position).copied();
+            if let Some(place) = index.and_then(|index| self.place(index)) {
+                about.ran = single.ran;
+                *place = Place::Ready(about.result(single.result));
+            }
+        }
+    }
+
+    /// What befell a chunk befell each of its inputs whose results have not come.
+    fn end_chunk(&mut self, places: &[u64], outcome: &Outcome) {
+        self.unfinished -= places.len();
+        let nothing = || Cause::BadResult {
+            reason: "its chunk has ended without it".into(),
+        };
+        let cause = outcome.result.as_ref().err().cloned();
+        let error = outcome.about.error(cause.unwrap_or_else(nothing));
+        for index in places {
+            if let Some(place) = self.place(*index) {
+                *place = Place::Ready(Err(error.clone()));
+            }
+        }
     }
 }
 

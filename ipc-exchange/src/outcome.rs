@@ -9,15 +9,23 @@ use std::time::{Duration, Instant};
 use ipc_core::Deadline;
 use serde::de::DeserializeOwned;
 
+use crate::chunk::Part;
 use crate::codec::decode;
-use crate::driver::finished_result;
 use crate::payload::Payload;
-use crate::wire::Finished;
 use crate::{Cause, Journal, Report, TaskError, TaskId};
 
 /// A finished job: the encoded value, or why there is none.
 #[derive(Debug)]
 pub(crate) struct Outcome {
+    pub(crate) about: About,
+    /// Whether the value is the `Err` of a `Result`.
+    pub(crate) failed: bool,
+    pub(crate) result: Result<Payload, Cause>,
+}
+
+/// What there is to tell about a job, whatever came of it.
+#[derive(Clone, Debug)]
+pub(crate) struct About {
     pub(crate) task: &'static str,
     pub(crate) task_id: TaskId,
     pub(crate) job: u64,
@@ -26,55 +34,28 @@ pub(crate) struct Outcome {
     pub(crate) queued: Duration,
     pub(crate) ran: Duration,
     pub(crate) output: String,
-    /// Whether the value is the `Err` of a `Result`.
-    pub(crate) failed: bool,
-    pub(crate) result: Result<Payload, Cause>,
 }
 
 impl Outcome {
     /// The value, decoded on the owner's thread.
     pub(crate) fn into_result<R: DeserializeOwned>(self) -> Result<R, TaskError> {
-        let cause = match self.result {
-            Ok(ref payload) => match decode(payload.bytes()) {
-                Ok(value) => return Ok(value),
-                Err(reason) => Cause::BadResult { reason },
-            },
-            Err(ref cause) => cause.clone(),
-        };
-        Err(self.error(cause))
+        let value = self.result.as_ref().map(Payload::bytes);
+        self.about.result(value.map_err(Clone::clone))
     }
+}
 
-    /// The values of a chunk's arguments. What befell the chunk befell each of them.
-    pub(crate) fn into_results<R: DeserializeOwned>(
-        mut self,
-        count: usize,
-    ) -> Vec<Result<R, TaskError>> {
+impl About {
+    /// The decoded value, or the error.
+    pub(crate) fn result<R: DeserializeOwned>(
+        &self,
+        value: Result<&[u8], Cause>,
+    ) -> Result<R, TaskError> {
         let decoded =
-            std::mem::replace(&mut self.result, Err(Cause::Cancelled)).and_then(|payload| {
-                decode::<Vec<Result<R, Finished>>>(payload.bytes())
-                    .and_then(|results| match results.len() == count {
-                        true => Ok(results),
-                        false => Err(format!("{} results of {count} arguments", results.len())),
-                    })
-                    .map_err(|reason| Cause::BadResult { reason })
-            });
-        let results = match decoded {
-            Ok(results) => results,
-            Err(cause) => {
-                let error = self.error(cause);
-                return (0..count).map(|_| Err(error.clone())).collect();
-            }
-        };
-        let each = results.into_iter().map(|result| {
-            result.map_err(|finished| {
-                let cause = finished_result(finished).err();
-                self.error(cause.unwrap_or(Cause::Unknown))
-            })
-        });
-        each.collect()
+            value.and_then(|bytes| decode(bytes).map_err(|reason| Cause::BadResult { reason }));
+        decoded.map_err(|cause| self.error(cause))
     }
 
-    fn error(&self, cause: Cause) -> TaskError {
+    pub(crate) fn error(&self, cause: Cause) -> TaskError {
         TaskError::new(Report {
             task: self.task,
             task_id: self.task_id,
@@ -96,7 +77,9 @@ pub(crate) enum Sink {
     Slot(Arc<Slot>),
     /// To a map or queue, under this number.
     Collector(Arc<Collector>, u64),
-    /// The same for a streaming task, whose key is needed to grant it credit.
+    /// The same for a chunk, with the numbers of its arguments.
+    Chunk(Arc<Collector>, Arc<[u64]>),
+    /// As `Collector`, for a streaming task, whose key is needed to grant it credit.
     Stream(Arc<Collector>, u64, Arc<AtomicUsize>),
 }
 
@@ -105,6 +88,7 @@ impl Sink {
         match self {
             Self::Slot(slot) => slot.complete(outcome),
             Self::Collector(collector, index) => collector.push(index, Arrival::End(outcome)),
+            Self::Chunk(collector, numbers) => collector.end_chunk(&numbers, outcome),
             Self::Stream(collector, index, key) => {
                 key.store(NO_KEY, Ordering::Relaxed);
                 collector.push(index, Arrival::End(outcome));
@@ -119,11 +103,23 @@ impl Sink {
         }
     }
 
+    /// Hands over some results of a chunk. From any other task they go nowhere.
+    pub(crate) fn part(&self, about: About, part: Part) {
+        if let Self::Chunk(collector, numbers) = self {
+            collector.part(numbers, about, part);
+        }
+    }
+
+    /// Whether the task is a chunk.
+    pub(crate) fn is_chunk(&self) -> bool {
+        matches!(self, Self::Chunk(..))
+    }
+
     /// Where the job's key is to be noted.
     pub(crate) fn key(&self) -> Option<&AtomicUsize> {
         match self {
             Self::Slot(slot) => Some(&slot.key),
-            Self::Collector(..) => None,
+            Self::Collector(..) | Self::Chunk(..) => None,
             Self::Stream(_, _, key) => Some(key),
         }
     }
@@ -132,9 +128,9 @@ impl Sink {
     pub(crate) fn is_of(&self, other: &Arc<Collector>) -> bool {
         match self {
             Self::Slot(_) => false,
-            Self::Collector(collector, _) | Self::Stream(collector, ..) => {
-                Arc::ptr_eq(collector, other)
-            }
+            Self::Collector(collector, _)
+            | Self::Chunk(collector, _)
+            | Self::Stream(collector, ..) => Arc::ptr_eq(collector, other),
         }
     }
 }
@@ -144,7 +140,9 @@ impl Sink {
 pub(crate) enum Arrival {
     /// One of the results of a streaming task.
     Item(Payload),
-    /// The end of a task; for others than streaming ones, with its result.
+    /// Some of the results of a chunk.
+    Part(About, Part),
+    /// The end of a task; for others than streaming ones and chunks, with its result.
     End(Outcome),
 }
 
@@ -263,8 +261,56 @@ impl Collector {
         if let (Some(journal), Arrival::End(outcome)) = (&self.journal, &arrival)
             && let Some(key) = lock(&self.keys).remove(&index)
         {
-            journal.end(key, outcome);
+            journal.end([(key, outcome)]);
         }
+        self.arrive(index, arrival);
+    }
+
+    /// Takes in some results of the chunk whose arguments have these numbers.
+    fn part(&self, numbers: &[u64], about: About, part: Part) {
+        if let Some(journal) = &self.journal {
+            let mut keys = lock(&self.keys);
+            let mut ends = Vec::new();
+            for single in part.results() {
+                let number = numbers.get(single.position);
+                // One that an earlier attempt has answered is written down already.
+                if let Some(key) = number.and_then(|number| keys.remove(number)) {
+                    let about = About {
+                        ran: single.ran,
+                        ..about.clone()
+                    };
+                    let outcome = Outcome {
+                        about,
+                        failed: single.failed,
+                        result: single.result.map(Payload::copy),
+                    };
+                    ends.push((key, outcome));
+                }
+            }
+            drop(keys);
+            journal.end(ends.iter().map(|(key, outcome)| (*key, outcome)));
+        }
+        if let Some(first) = numbers.first() {
+            self.arrive(*first, Arrival::Part(about, part));
+        }
+    }
+
+    /// Takes in the end of the chunk whose arguments have these numbers.
+    fn end_chunk(&self, numbers: &[u64], outcome: Outcome) {
+        if let Some(journal) = &self.journal {
+            let mut keys = lock(&self.keys);
+            let left: Vec<_> = numbers.iter().filter_map(|n| keys.remove(n)).collect();
+            drop(keys);
+            if outcome.result.is_err() {
+                journal.end(left.into_iter().map(|key| (key, &outcome)));
+            }
+        }
+        if let Some(first) = numbers.first() {
+            self.arrive(*first, Arrival::End(outcome));
+        }
+    }
+
+    fn arrive(&self, index: u64, arrival: Arrival) {
         let mut state = lock(&self.state);
         state.arrivals.push_back((index, arrival));
         let waits = std::mem::take(&mut state.waits);

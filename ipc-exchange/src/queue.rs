@@ -61,7 +61,7 @@ impl<R> Queue<R> {
         let sink = Sink::Collector(Arc::clone(&self.collector), number);
         let task = task.into_task();
         self.exchange
-            .place(task, argument, false, None, sink, Deadline::Never)?;
+            .place(task, argument, None, sink, Deadline::Never)?;
         self.started += 1;
         Ok(number)
     }
@@ -85,7 +85,7 @@ impl<R> Queue<R> {
         let key = Arc::new(AtomicUsize::new(NO_KEY));
         let sink = Sink::Stream(Arc::clone(&self.collector), number, Arc::clone(&key));
         self.exchange
-            .place(task, argument, false, None, sink, Deadline::Never)?;
+            .place(task, argument, None, sink, Deadline::Never)?;
         self.streams.insert(number, (key, 0));
         self.started += 1;
         Ok(number)
@@ -172,6 +172,8 @@ impl<R: DeserializeOwned> Queue<R> {
                         Err(_) => continue,
                     }
                 }
+                // A queue has no chunks.
+                Arrival::Part(..) => {}
                 Arrival::End(outcome) => {
                     self.taken += 1;
                     let is_stream = self.streams.remove(&number).is_some();

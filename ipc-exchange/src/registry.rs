@@ -8,11 +8,12 @@ use ipc_marshal::Duct;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::chunk::{Untold, is_err};
 use crate::codec::{decode, encode};
 use crate::payload::Payload;
 use crate::task::{fnv, path, program_signature, signature};
 use crate::wire::Finished;
-use crate::worker::recorded;
+use crate::worker::{recorded, tell_part};
 use crate::{LookupError, Publisher, Task, TaskId, Yield};
 
 /// The functions a program and its workers share, made by [`registry!`](macro@crate::registry).
@@ -38,12 +39,14 @@ enum Run {
     /// A task that can be given a list of arguments too.
     Chunked {
         one: Box<RunTask>,
-        many: Box<RunTask>,
+        many: Box<RunChunk>,
     },
     Program(Box<RunProgram>),
 }
 
 type RunTask = dyn Fn(&[u8]) -> Finished + Send + Sync;
+/// As `RunTask`, for all but the first so many arguments of a list.
+type RunChunk = dyn Fn(&[u8], usize) -> Finished + Send + Sync;
 type RunProgram = dyn Fn(AnyChannel, &[u8]) -> Result<(), String> + Send + Sync;
 
 /// The registry of this process.
@@ -143,11 +146,11 @@ impl Registry {
         installed
     }
 
-    /// Runs a task; a panic is caught by the caller.
-    pub(crate) fn run(&self, id: TaskId, argument: &[u8], is_chunk: bool) -> Finished {
-        match self.entry(id).map(|entry| &entry.run) {
-            Some(Run::Chunked { many, .. }) if is_chunk => many(argument),
-            Some(Run::Task(run) | Run::Chunked { one: run, .. }) if !is_chunk => run(argument),
+    /// Runs a task; a panic is caught by the caller. Of a chunk, so many arguments were answered.
+    pub(crate) fn run(&self, id: TaskId, argument: &[u8], chunk: Option<usize>) -> Finished {
+        match (self.entry(id).map(|entry| &entry.run), chunk) {
+            (Some(Run::Chunked { many, .. }), Some(answered)) => many(argument, answered),
+            (Some(Run::Task(run) | Run::Chunked { one: run, .. }), None) => run(argument),
             _ => Finished::Unknown,
         }
     }
@@ -197,27 +200,25 @@ where
             let result = self(argument);
             match encode(&result) {
                 Ok(value) => Finished::Returned {
-                    // The codec writes a variant's number first, and `Err` is the second.
-                    failed: is_result && value.bytes().first() == Some(&1),
+                    failed: is_result && is_err(value.bytes()),
                     value,
                 },
                 Err(error) => Finished::BadResult(error),
             }
         };
-        let many = move |bytes: &[u8]| {
+        let many = move |bytes: &[u8], answered: usize| {
             let arguments = match decode::<Vec<A>>(bytes) {
                 Ok(arguments) => arguments,
                 Err(error) => return Finished::BadArgument(error),
             };
-            let each = arguments.into_iter();
-            // A panic is the result of its own argument and no other.
-            let results: Vec<_> = each.map(|argument| recorded(|| self(argument))).collect();
-            match encode(&results) {
-                Ok(value) => Finished::Returned {
-                    failed: results.iter().any(Result::is_err),
-                    value,
-                },
-                Err(error) => Finished::BadResult(error),
+            let mut results = Untold::new(answered, tell_part);
+            for argument in arguments.into_iter().skip(answered) {
+                // A panic is the result of its own argument and no other.
+                results.push(recorded(|| self(argument)), is_result);
+            }
+            Finished::Returned {
+                failed: results.finish(),
+                value: Payload::default(),
             }
         };
         Entry {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::TaskId;
 use crate::budget::Limits;
+use crate::chunk::Part;
 use crate::payload::Payload;
 
 /// Changes whenever the messages or the control page do.
@@ -71,8 +72,9 @@ pub(crate) struct Run {
     /// The job's number within its exchange.
     pub(crate) job: u64,
     pub(crate) attempt: u32,
-    /// Whether the argument is a list of arguments, of each of which the result is wanted.
-    pub(crate) is_chunk: bool,
+    /// For a chunk, whose argument is a list of arguments: how many of them, from the first, an
+    /// earlier attempt has answered.
+    pub(crate) chunk: Option<usize>,
     /// Shared with the exchange's own record of the job, which is kept until it has ended.
     pub(crate) argument: Arc<Payload>,
 }
@@ -86,7 +88,9 @@ pub(crate) enum FromWorker {
     Refused(String),
     /// The running job has yielded an item.
     Item { seq: u64, value: Payload },
-    /// What came of a job.
+    /// What came of some of a chunk's arguments.
+    Part { seq: u64, part: Part },
+    /// What came of a job; of a chunk, when all its parts were sent.
     Done {
         seq: u64,
         /// How long the function ran.
@@ -97,7 +101,7 @@ pub(crate) enum FromWorker {
     Skipped { seq: u64 },
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Finished {
     /// The function returned this; `failed` if it is the `Err` of a `Result`.
     Returned { value: Payload, failed: bool },

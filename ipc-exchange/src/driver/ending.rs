@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::exchange::Submission;
-use crate::outcome::{Outcome, between};
+use crate::outcome::{About, Outcome, between};
 use crate::payload::Payload;
 use crate::plan::Ending;
 use crate::wire::Finished;
@@ -18,6 +18,8 @@ pub(super) struct Job {
     /// Where it was sent last, by worker and sequence number.
     pub(super) place: Option<(crate::plan::WorkerKey, u64)>,
     pub(super) sent: Instant,
+    /// For a chunk: how many of its arguments were answered.
+    pub(super) chunk: Option<usize>,
 }
 
 /// What is known besides the ending itself.
@@ -31,12 +33,27 @@ pub(super) struct Evidence {
 }
 
 impl Job {
-    pub(super) fn outcome(&self, ending: Ending, evidence: &mut Evidence) -> Outcome {
+    /// What there is to tell about it now.
+    pub(super) fn about(&self) -> About {
         let now = Instant::now();
-        let mut ran = match self.attempt {
-            0 => Duration::ZERO,
-            _ => between(self.sent, now),
+        let (queued, ran) = match self.attempt {
+            0 => (between(self.submission.at, now), Duration::ZERO),
+            _ => (
+                between(self.submission.at, self.sent),
+                between(self.sent, now),
+            ),
         };
+        About {
+            attempt: self.attempt,
+            pid: self.pid,
+            queued,
+            ran,
+            ..about(&self.submission)
+        }
+    }
+
+    pub(super) fn outcome(&self, ending: Ending, evidence: &mut Evidence) -> Outcome {
+        let mut about = self.about();
         let failed = matches!(
             evidence.reply,
             Some((Finished::Returned { failed: true, .. }, _))
@@ -44,7 +61,7 @@ impl Job {
         let result = match ending {
             Ending::Replied => match evidence.reply.take() {
                 Some((finished, measured)) => {
-                    ran = measured;
+                    about.ran = measured;
                     finished_result(finished)
                 }
                 None => Err(Cause::Cancelled),
@@ -59,36 +76,36 @@ impl Job {
             Ending::TimedOut { running } => Err(Cause::TimedOut { running }),
             Ending::Cancelled => Err(Cause::Cancelled),
         };
-        let queued = match self.attempt {
-            0 => between(self.submission.at, now),
-            _ => between(self.submission.at, self.sent),
-        };
+        about.output = std::mem::take(&mut evidence.output);
         Outcome {
-            task: self.submission.name,
-            task_id: self.submission.task,
-            job: self.submission.number,
-            attempt: self.attempt,
-            pid: self.pid,
-            queued,
-            ran,
-            output: std::mem::take(&mut evidence.output),
+            about,
             failed,
             result,
         }
     }
 }
 
-/// The outcome of a submission that was never placed.
-pub(crate) fn cancelled(submission: &Submission) -> Outcome {
-    Outcome {
+/// What there is to tell about a submission that was never placed.
+fn about(submission: &Submission) -> About {
+    About {
         task: submission.name,
         task_id: submission.task,
         job: submission.number,
         attempt: 0,
         pid: None,
-        queued: submission.at.elapsed(),
+        queued: Duration::ZERO,
         ran: Duration::ZERO,
         output: String::new(),
+    }
+}
+
+/// The outcome of a submission that was never placed.
+pub(crate) fn cancelled(submission: &Submission) -> Outcome {
+    Outcome {
+        about: About {
+            queued: submission.at.elapsed(),
+            ..about(submission)
+        },
         failed: false,
         result: Err(Cause::Cancelled),
     }

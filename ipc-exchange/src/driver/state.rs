@@ -15,6 +15,7 @@ use super::ending::{Evidence, Job};
 use super::events::{Events, ExchangeEvent, Listeners};
 use super::link::{Link, Starting, resident};
 use crate::cgroup::Memory;
+use crate::chunk::Part;
 use crate::exchange::{Shared, Submission};
 use crate::outcome::{Collector, NO_KEY, between};
 use crate::plan::{Action, Ending, Event, Force, JobKey, Plan, Reply, WorkerKey};
@@ -96,6 +97,11 @@ enum Incoming {
         seq: u64,
         value: crate::payload::Payload,
     },
+    Part {
+        worker: WorkerKey,
+        seq: u64,
+        part: Part,
+    },
     Gone {
         worker: WorkerKey,
     },
@@ -162,6 +168,7 @@ impl Driver {
 
     fn accept(&mut self, submission: Submission, registry: &mut Registry<Self>) {
         let spec = submission.spec;
+        let chunk = submission.sink.is_chunk().then_some(0);
         let entry = self.jobs.vacant_entry();
         let job = JobKey(entry.key());
         if let Some(key) = submission.sink.key() {
@@ -174,6 +181,7 @@ impl Driver {
             pid: None,
             place: None,
             sent: self.now,
+            chunk,
         });
         self.tell(Event::Submitted { job, spec }, registry);
     }
@@ -308,6 +316,13 @@ impl Driver {
                     job.submission.sink.item(value);
                 }
             }
+            Incoming::Part { worker, seq, part } => {
+                let key = self.link(worker).and_then(|link| link.job(seq));
+                if let Some(job) = key.and_then(|key| self.jobs.get_mut(key)) {
+                    job.chunk = job.chunk.map(|answered| answered.max(part.end()));
+                    job.submission.sink.part(job.about(), part);
+                }
+            }
             Incoming::Gone { worker } => self.gone(worker, registry),
         }
     }
@@ -412,7 +427,7 @@ impl Driver {
             attempt,
         });
         let run = Run {
-            is_chunk: job.submission.is_chunk,
+            chunk: job.chunk,
             seq,
             task: job.submission.task,
             job: job.submission.number,
@@ -461,6 +476,7 @@ impl Driver {
                 return;
             }
             Ok(FromWorker::Item { seq, value }) => Incoming::Item { worker, seq, value },
+            Ok(FromWorker::Part { seq, part }) => Incoming::Part { worker, seq, part },
             Ok(FromWorker::Done {
                 seq,
                 ran_ns,
@@ -552,9 +568,9 @@ impl Driver {
             self.ended += 1;
             let outcome = job.outcome(ending, &mut self.evidence);
             self.listeners.tell(|| ExchangeEvent::Ended {
-                job: outcome.job,
-                task: outcome.task,
-                ran: outcome.ran,
+                job: outcome.about.job,
+                task: outcome.about.task,
+                ran: outcome.about.ran,
                 error: outcome.result.as_ref().err().cloned(),
             });
             job.submission.sink.complete(outcome);

@@ -14,4 +14,5 @@ pub use current::{Current, current};
 pub(crate) use init::{EXIT_ORPHAN, EXIT_REFUSED};
 pub use init::{init, init_in_test};
 pub(crate) use recording::recorded;
+pub(crate) use tasks::tell_part;
 pub use yielding::{Yield, YieldError};

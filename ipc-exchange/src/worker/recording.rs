@@ -12,9 +12,9 @@ pub(super) fn run_guarded(
     registry: &Registry,
     task: TaskId,
     argument: &[u8],
-    is_chunk: bool,
+    chunk: Option<usize>,
 ) -> Finished {
-    recorded(|| registry.run(task, argument, is_chunk)).unwrap_or_else(|panicked| panicked)
+    recorded(|| registry.run(task, argument, chunk)).unwrap_or_else(|panicked| panicked)
 }
 
 /// Runs `work` and keeps what its panic says.

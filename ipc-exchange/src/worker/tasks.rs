@@ -11,6 +11,7 @@ use super::lifeline::{enter, leave, watch};
 use super::recording::run_guarded;
 use super::serve::Control;
 use super::{EXIT_ORPHAN, EXIT_REFUSED};
+use crate::chunk::Part;
 use crate::outcome::lock;
 use crate::payload::Payload;
 use crate::sys::Page;
@@ -45,7 +46,7 @@ pub(super) fn run_tasks(
         return EXIT_REFUSED;
     }
     if let Some((task, argument)) = initializer {
-        let result = run_guarded(registry, task, argument.bytes(), false);
+        let result = run_guarded(registry, task, argument.bytes(), None);
         if !matches!(result, Finished::Returned { failed: false, .. }) {
             let reason = format!("the initializer failed: {result:?}");
             let _ = control.send(FromWorker::Refused(reason));
@@ -105,7 +106,7 @@ fn run_one(registry: &Registry, current: &Current, run: &Run) -> FromWorker {
     current.set(run);
     enter();
     let started = Instant::now();
-    let result = run_guarded(registry, run.task, run.argument.bytes(), run.is_chunk);
+    let result = run_guarded(registry, run.task, run.argument.bytes(), run.chunk);
     let ran = started.elapsed();
     leave();
     current.clear();
@@ -113,6 +114,15 @@ fn run_one(registry: &Registry, current: &Current, run: &Run) -> FromWorker {
         seq: run.seq,
         ran_ns: u64::try_from(ran.as_nanos()).unwrap_or(u64::MAX),
         result,
+    }
+}
+
+/// Tells the exchange what came of some arguments of the chunk that runs.
+pub(crate) fn tell_part(part: Part) {
+    if let (Some(link), Some(current)) = (LINK.get(), CURRENT.get()) {
+        let seq = current.seq();
+        // An exchange that is gone is noticed elsewhere.
+        let _ = lock(link).control.send(FromWorker::Part { seq, part });
     }
 }
 

@@ -1,17 +1,21 @@
 //! Journals and resuming.
 
+use std::collections::HashSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::path::Path;
 
 use ipc_exchange::{Exchange, Journal};
 
-use crate::harness::{eventually, kill, tests};
+use crate::harness::{eventually, kill, orphans, tests};
 use crate::tasks;
 
 tests![
     what_is_written_down_is_not_run_again,
     a_torn_line_is_dropped_and_a_damaged_one_told,
     a_program_killed_again_and_again_completes,
+    a_program_of_chunks_killed_again_and_again_completes,
+    chunks_are_written_down_task_by_task,
     a_program_that_submits_by_itself_keeps_a_journal,
 ];
 
@@ -83,15 +87,27 @@ fn a_torn_line_is_dropped_and_a_damaged_one_told() {
 }
 
 fn a_program_killed_again_and_again_completes() {
+    killed_again_and_again(1);
+}
+
+/// Also where it is killed in the middle of chunks.
+fn a_program_of_chunks_killed_again_and_again_completes() {
+    killed_again_and_again(60);
+}
+
+/// Kills the whole program twenty times, each time at another distance so that lines are torn
+/// everywhere.
+fn killed_again_and_again(chunk: usize) {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("journal");
+    let trace = log.with_extension("trace");
     let exchange = Exchange::new(1).unwrap();
-    let mut done = 0;
+    let argument = || (log.clone(), 500, chunk);
+    let (mut known, mut kills) = (HashSet::new(), 0);
     for round in 0..20 {
-        let argument = (log.clone(), 500);
-        let program = exchange.submit(tasks::journaled, argument).unwrap();
-        // At another distance each time, so that lines are torn everywhere.
-        let enough = || runs(&log) >= done + 1 + round % 5;
+        let begun = fs::metadata(&trace).map_or(0, |file| file.len());
+        let program = exchange.submit(tasks::journaled, argument()).unwrap();
+        let enough = || runs(&log) >= known.len() + 1 + round % 5;
         assert!(eventually(|| enough() || program.is_done()));
         if program.is_done() {
             break;
@@ -99,19 +115,79 @@ fn a_program_killed_again_and_again_completes() {
         for pid in exchange.workers() {
             kill(pid, nix::sys::signal::Signal::SIGKILL);
         }
-        drop(program);
-        let now = Journal::open(&log).unwrap().len();
-        assert!(now >= done, "{now} after {done}");
-        done = now;
+        // The journal belongs to one program at a time: its workers are gone with it.
+        drop(program.wait());
+        assert!(eventually(|| orphans() == exchange.workers()));
+        kills += 1;
+        assert_none_again(&trace, begun, &known);
+        let (now, done) = (Journal::open(&log).unwrap(), finished(&log));
+        assert_eq!(now.len(), done.len());
+        assert!(done.is_superset(&known), "{done:?} after {known:?}");
+        known = done;
     }
-    assert!(done > 0);
-    let sum = exchange
-        .submit(tasks::journaled, (log.clone(), 500))
-        .unwrap()
-        .wait()
-        .unwrap();
-    assert_eq!(sum, (0..500).map(|x| x * x).sum::<u64>());
-    assert_eq!(Journal::open(&log).unwrap().len(), 500);
+    assert!(kills > 2, "{kills}");
+    let begun = fs::metadata(&trace).unwrap().len();
+    let sum = exchange.submit(tasks::journaled, argument()).unwrap();
+    assert_eq!(sum.wait().unwrap(), (0..500).map(|x| x * x).sum::<u64>());
+    assert_none_again(&trace, begun, &known);
+    assert_eq!(finished(&log), (0..500).map(|x| x * x).collect());
+    exchange.finish();
+}
+
+/// The results in a journal of tasks with a number as their result: a byte, or a byte that says how
+/// many follow, lowest first.
+fn finished(log: &Path) -> HashSet<u64> {
+    let text = fs::read_to_string(log).unwrap();
+    let result = |line: &str| {
+        let fields: Vec<_> = line.split('\t').collect();
+        let bytes: Vec<u8> = (0..fields[8].len() / 2)
+            .map(|at| u8::from_str_radix(&fields[8][at * 2..at * 2 + 2], 16).unwrap())
+            .collect();
+        let number = bytes[usize::from(bytes.len() > 1)..].iter().rev();
+        number.fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    };
+    text.lines().map(result).collect()
+}
+
+/// No task whose result was `known` has left a line behind the first `begun` bytes.
+fn assert_none_again(trace: &Path, begun: u64, known: &HashSet<u64>) {
+    let text = fs::read_to_string(trace).unwrap();
+    for line in text[usize::try_from(begun).unwrap()..].lines() {
+        let x: u64 = line.parse().unwrap();
+        assert!(!known.contains(&(x * x)), "{x} ran again");
+    }
+}
+
+fn chunks_are_written_down_task_by_task() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, trace) = (folder.path().join("journal"), folder.path().join("trace"));
+    let exchange = Exchange::new(2).unwrap();
+    let run = |numbers: &[u64], chunk: usize| -> Vec<Option<u64>> {
+        let journal = Journal::open(&log).unwrap();
+        let inputs: Vec<_> = numbers.iter().map(|n| (trace.clone(), *n)).collect();
+        let map = exchange.map(tasks::traces, inputs).chunk(chunk);
+        let results = map.journal(&journal).map(Result::ok).collect();
+        journal.sync().unwrap();
+        results
+    };
+    let expected = |numbers: &[u64]| -> Vec<_> {
+        numbers.iter().map(|n| (*n != 7).then_some(n * 2)).collect()
+    };
+    // Some one by one, and then all in chunks, with one that panics.
+    let some: Vec<u64> = (0..100).filter(|n| n % 3 == 0).collect();
+    let all: Vec<u64> = (0..100).collect();
+    assert_eq!(run(&some, 1), expected(&some));
+    assert_eq!(run(&all, 8), expected(&all));
+    assert_eq!(runs(&trace), 100, "each once");
+    assert_eq!((runs(&log), Journal::open(&log).unwrap().len()), (100, 99));
+    let text = fs::read_to_string(&log).unwrap();
+    let statuses = |status: &str| text.lines().filter(|line| line.contains(status)).count();
+    assert_eq!((statuses("\tok\t"), statuses("\tpanicked\t")), (99, 1));
+    // Only the one without a result is run again, whatever the chunks.
+    for (round, chunk) in [1, 3, 1000].into_iter().enumerate() {
+        assert_eq!(run(&all, chunk), expected(&all));
+        assert_eq!(runs(&trace), 101 + round);
+    }
     exchange.finish();
 }
 

@@ -1,5 +1,6 @@
 //! Maps and queues.
 
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,6 +23,8 @@ tests![
     pmap_ends_its_workers,
     chunks_keep_the_order,
     a_panic_in_a_chunk_is_its_own,
+    a_result_in_a_chunk_that_cannot_be_carried_is_its_own,
+    what_a_chunk_has_told_is_kept,
 ];
 
 fn a_map_keeps_the_order() {
@@ -180,16 +183,61 @@ fn a_panic_in_a_chunk_is_its_own() {
             }
         }
     }
-    // A death is of the whole chunk, and of no other.
+    // A death is of no other chunk.
     let inputs = (0..9).map(|n| if n == 4 { "kill" } else { "live" }.to_owned());
     let lost: Vec<bool> = exchange
         .map(tasks::die, inputs)
         .chunk(3)
         .map(|result| result.is_err_and(|error| error.is_lost()))
         .collect();
-    assert_eq!(
-        lost,
-        [false, false, false, true, true, true, false, false, false]
-    );
+    // The one before it has its result only if it took so long that it was told at once.
+    assert_eq!((&lost[..3], &lost[6..]), (&[false; 3][..], &[false; 3][..]));
+    assert!(lost[4] && lost[5], "{lost:?}");
+    exchange.finish();
+}
+
+fn a_result_in_a_chunk_that_cannot_be_carried_is_its_own() {
+    let exchange = Exchange::new(1).unwrap();
+    let map = exchange.map(tasks::odd_is_broken, 0..10).chunk(5);
+    let causes: Vec<_> = map
+        .map(|result| result.err().map(|error| error.to_string()))
+        .collect();
+    for (n, cause) in causes.iter().enumerate() {
+        assert_eq!(cause.is_some(), n % 2 == 1, "{causes:?}");
+        assert!(
+            cause
+                .as_ref()
+                .is_none_or(|text| text.contains("it is broken"))
+        );
+    }
+    exchange.finish();
+}
+
+/// A death costs what a long chunk has not told.
+fn what_a_chunk_has_told_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let inputs = || {
+        let folder = folder.path().to_owned();
+        (0..6).map(move |n| (folder.join("trace"), n))
+    };
+    let exchange = Exchange::new(1).unwrap();
+    let results: Vec<_> = exchange
+        .map(tasks::traces_slowly, inputs())
+        .chunk(6)
+        .collect();
+    let lost: Vec<bool> = results.iter().map(Result::is_err).collect();
+    assert_eq!(lost, [false, false, false, true, true, true]);
+    assert!(results[3].as_ref().unwrap_err().is_lost());
+    exchange.finish();
+    let lines = || fs::read_to_string(folder.path().join("trace")).unwrap();
+    assert_eq!(lines(), "0\n1\n2\n3\n");
+
+    // And another attempt runs only the rest.
+    fs::remove_file(folder.path().join("trace")).unwrap();
+    let exchange = ExchangeOptions::new().limit(1).retries(1).open().unwrap();
+    let map = exchange.map(tasks::traces_slowly, inputs()).chunk(6);
+    let results: Vec<u64> = map.map(Result::unwrap).collect();
+    assert_eq!(results, [0, 1, 2, 3, 4, 5]);
+    assert_eq!(lines(), "0\n1\n2\n3\n3\n4\n5\n");
     exchange.finish();
 }

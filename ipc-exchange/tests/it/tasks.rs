@@ -63,6 +63,8 @@ pub(crate) fn init() {
         reads_and_dies,
         starts_and_dies,
         traces,
+        traces_slowly,
+        odd_is_broken,
         journaled,
         slow_square,
         open_files,
@@ -350,17 +352,39 @@ pub(crate) fn traces((path, n): (PathBuf, u64)) -> u64 {
     n * 2
 }
 
-/// A whole program that goes on where it was killed.
-pub(crate) fn journaled((path, count): (PathBuf, u64)) -> u64 {
+/// Leaves a line and takes its time; dies of the number 3 in its first attempt.
+pub(crate) fn traces_slowly((path, n): (PathBuf, u64)) -> u64 {
+    traces((path, n));
+    pause(20);
+    if n == 3 && current().unwrap().attempt() == 1 {
+        process::abort();
+    }
+    n
+}
+
+pub(crate) fn odd_is_broken(n: u64) -> Result<u64, Broken> {
+    if n % 2 == 1 { Err(Broken) } else { Ok(n) }
+}
+
+/// A whole program that goes on where it was killed. Every task leaves a line in another file.
+pub(crate) fn journaled((path, count, chunk): (PathBuf, u64, usize)) -> u64 {
     let exchange = Exchange::new(2).unwrap();
-    let journal = Journal::open(path).unwrap();
-    let map = exchange.map(slow_square, 0..count).journal(&journal);
+    let journal = Journal::open(&path).unwrap();
+    let inputs = (0..count).map(move |x| (path.with_extension("trace"), x));
+    let map = exchange.map(slow_square, inputs).chunk(chunk);
+    let map = map.journal(&journal);
     let sum = map.map(Result::unwrap).sum();
     exchange.finish();
     sum
 }
 
-pub(crate) fn slow_square(x: u64) -> u64 {
+pub(crate) fn slow_square((trace, x): (PathBuf, u64)) -> u64 {
+    let mut trace = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(trace)
+        .unwrap();
+    trace.write_all(format!("{x}\n").as_bytes()).unwrap();
     let until = Instant::now() + Duration::from_micros(300);
     while Instant::now() < until {
         std::hint::spin_loop();
