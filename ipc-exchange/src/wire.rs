@@ -13,7 +13,7 @@ use crate::chunk::Part;
 use crate::payload::Payload;
 
 /// Changes whenever the messages or the control page do.
-pub(crate) const PROTOCOL: u32 = 3;
+pub(crate) const PROTOCOL: u32 = 4;
 
 /// How many items a streaming task may be ahead of its owner.
 pub(crate) const CREDIT: u32 = 64;
