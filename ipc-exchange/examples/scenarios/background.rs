@@ -6,6 +6,10 @@ use ipc_core::Address;
 use ipc_exchange::{Exchange, Publisher, Reader, start_persistent};
 
 use crate::maps::calculate;
+use crate::watch::Watch;
+
+/// Ten processes in the background, two workers for each, and one that is just starting the next.
+const BACKGROUND: usize = 10 * 3 + 1;
 
 /// The whole table, by an exchange of its own.
 pub(crate) fn table(side: u32, out: Publisher<(u32, u32)>) {
@@ -45,6 +49,7 @@ fn assert_table(mut cells: Vec<(u32, u32)>) {
 }
 
 pub(crate) fn simple_background_queue() {
+    let watch = Watch::everywhere();
     let (_folder, addresses) = place();
     let address = &addresses[0];
     // Started by another process, which has ended when this one connects.
@@ -68,9 +73,13 @@ pub(crate) fn simple_background_queue() {
             .map(Result::unwrap)
             .collect(),
     );
+    // Ten workers, the process in the background, and, as it starts, two that start it; twice, if the
+    // first has not quite ended.
+    watch.finish(2 * 13);
 }
 
 pub(crate) fn simple_persistent_queue() {
+    let watch = Watch::everywhere();
     let (_folder, addresses) = place();
     for (i, address) in (0..).zip(&addresses) {
         start_persistent(address, rows, &i).unwrap();
@@ -79,9 +88,11 @@ pub(crate) fn simple_persistent_queue() {
         .iter()
         .map(|address| Reader::connect(address).unwrap());
     assert_table(readers.flatten().map(Result::unwrap).collect());
+    watch.finish(BACKGROUND);
 }
 
 pub(crate) fn simple_persistent_managed() {
+    let watch = Watch::everywhere();
     let (_folder, addresses) = place();
     for (i, address) in (0..).zip(&addresses) {
         start_persistent(address, rows, &i).unwrap();
@@ -95,4 +106,5 @@ pub(crate) fn simple_persistent_managed() {
         }
     }
     assert_table(cells);
+    watch.finish(BACKGROUND);
 }

@@ -85,7 +85,7 @@ fn append(path: &Path, text: &str) {
 }
 
 pub(crate) fn bottles() {
-    let watch = Watch::start();
+    let watch = Watch::everywhere();
     let folder = tempfile::tempdir().unwrap();
     let paths: Vec<_> = (0..9)
         .map(|n| folder.path().join(format!("bottles{n}")))
@@ -118,10 +118,12 @@ pub(crate) fn bottles() {
         .collect();
     assert_eq!(seen, expected);
     exchange.finish();
-    watch.finish(3);
+    // Three that search, and for each of them three that follow.
+    watch.finish(12);
 }
 
 pub(crate) fn bottles_heartbeat() {
+    let watch = Watch::start();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bottles");
     append(&path, "");
@@ -139,6 +141,7 @@ pub(crate) fn bottles_heartbeat() {
     append(&path, "END\n");
     assert!(queue.by_ref().all(|line| line.is_ok()));
     exchange.finish();
+    watch.finish(1);
 }
 
 /// The words of some files, with where they are.

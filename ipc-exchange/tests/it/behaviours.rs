@@ -1,4 +1,8 @@
-//! The fifteen behaviours that a pool of processes is judged by, each with real processes.
+//! The fifteen behaviours that a pool of processes is judged by, each with real processes. What asks
+//! something of the system is in `system`.
+//!
+//! Limits of time are generous here, for machines with much else to do, with what is wanted beside
+//! them; the example `latency` and the benches measure that.
 //!
 //! `IPC_EXCHANGE_ROUNDS=50` runs each so many times; `IPC_EXCHANGE_RESIDENT_MIB=2048` makes the parent
 //! of behaviour 13 so large.
@@ -17,6 +21,7 @@ use ipc_exchange::{
 use nix::sys::signal::Signal;
 
 use crate::harness::{children, eventually, is_alive, kill, orphans, tests};
+use crate::journal::killed_again_and_again;
 use crate::tasks;
 
 tests![
@@ -33,6 +38,8 @@ tests![
     b12_recycling_loses_nothing,
     b13_spawning_beside_busy_threads,
     b14_nested_and_two_way,
+    b15_killed_twenty_times_and_resumed,
+    b15_killed_twenty_times_in_chunks_and_resumed,
     b15_a_worker_of_another_version_is_refused,
 ];
 
@@ -62,7 +69,10 @@ fn b01_a_death_costs_its_own_task() {
             .map(|_| exchange.submit(tasks::pause, 20).unwrap())
             .collect();
         let dying = exchange.submit(tasks::die, how.to_owned()).unwrap();
-        let exit = lost(&dying.wait().unwrap_err());
+        let error = dying.wait().unwrap_err();
+        let exit = lost(&error);
+        let pid = error.report().pid.unwrap();
+        assert!(!exchange.workers().contains(&pid), "it is gone");
         match signal {
             0 => assert_eq!(exit, Exit::Code(3)),
             _ => assert_eq!(exit.signal(), Some(signal), "{how}"),
@@ -76,6 +86,20 @@ fn b01_a_death_costs_its_own_task() {
             .collect();
         assert_eq!(all.len(), 3, "all workers are there again");
     }
+    // From outside, in the middle of a task: within 5 ms, if there is nothing else to do.
+    let (folder, exchange_of_one) = (folder(), Exchange::new(1).unwrap());
+    let path = folder.path().join("pid");
+    let busy = exchange_of_one.submit(tasks::spin, Some(path.clone()));
+    let pid = told(&path);
+    let killed = Instant::now();
+    kill(pid, Signal::SIGKILL);
+    let error = busy.unwrap().wait().unwrap_err();
+    assert_eq!(lost(&error).signal(), Some(9));
+    assert!(killed.elapsed() < Duration::from_secs(2));
+    assert_eq!(error.report().pid, Some(pid));
+    let next = exchange_of_one.submit(tasks::square, 3).unwrap();
+    assert_eq!(next.wait().unwrap(), 9);
+    exchange_of_one.finish();
     exchange.finish();
 }
 
@@ -94,6 +118,7 @@ fn b02_a_map_under_random_kills() {
             Ok(value) => assert_eq!(value, n),
             Err(error) => {
                 lost(&error);
+                assert_eq!(error.report().job, n + 1, "it is the error of its place");
                 errors += 1;
             }
         }
@@ -113,6 +138,11 @@ fn b03_the_limit_holds() {
                 thread::yield_now();
             }
         });
+        // First with every worker replaced after each task, then with some killed.
+        let brief = ExchangeOptions::new().limit(3).reuse(false).open().unwrap();
+        let map = brief.map(tasks::pause, vec![1; 40]);
+        assert_eq!(map.filter(Result::is_ok).count(), 40);
+        brief.finish();
         let exchange = Exchange::new(3).unwrap();
         let mut queue = exchange.queue();
         for n in 0..30 {
@@ -151,6 +181,12 @@ fn b04_streams_go_on_alone() {
     };
     // Nobody takes anything: they go as far as their credit.
     assert!(eventually(|| (0..3).all(|n| progress(n) >= 64)));
+    // And no further in a second of that: credit is for 64, and one more is on its way.
+    let until = Instant::now() + Duration::from_secs(1);
+    while let Some(left) = until.checked_duration_since(Instant::now()) {
+        thread::park_timeout(left);
+    }
+    assert!((0..3).all(|n| progress(n) <= 65));
     assert!(!path(3).exists());
     let mut next: HashMap<u64, u64> = HashMap::new();
     while let Some((number, item)) = queue.recv() {
@@ -161,6 +197,22 @@ fn b04_streams_go_on_alone() {
     assert!(next.len() == 4 && next.values().all(|count| *count == 10_000));
     drop(queue);
     exchange.finish();
+
+    // A slot that is free begins the next task although nobody takes anything.
+    let exchange = Exchange::new(2).unwrap();
+    let mut queue = exchange.queue();
+    let stuck = folder.path().join("stuck");
+    queue
+        .start_stream(tasks::records, (stuck.clone(), 10_000))
+        .unwrap();
+    assert!(eventually(|| stuck.exists()));
+    let marks = [1, 2, 3].map(|n| folder.path().join(format!("mark{n}")));
+    let marked = marks
+        .clone()
+        .map(|mark| exchange.submit(tasks::mark, mark).unwrap());
+    assert!(eventually(|| marks.iter().all(|mark| mark.exists())));
+    drop((queue, marked));
+    exchange.shutdown();
 }
 
 fn b05_two_tasks_interleaved() {
@@ -197,6 +249,10 @@ fn b06_five_errors_and_a_living_worker() {
     let missing = exchange.submit(tasks::fail, "/nonexistent".into()).unwrap();
     let returned = missing.wait().unwrap().unwrap_err();
     assert!(returned.contains("No such file"), "{returned}");
+    // Errors of the kinds by which a channel's own failure is told are no such.
+    let pipe = exchange.submit(tasks::breaks_a_pipe, ()).unwrap().wait();
+    let pipe = pipe.unwrap().unwrap_err();
+    assert!(pipe.contains("Broken pipe"), "{pipe}");
     assert!(panic("on purpose").contains("on purpose"));
     assert!(panic("").contains("not a string"));
     let unwritten = exchange
@@ -216,6 +272,10 @@ fn b06_five_errors_and_a_living_worker() {
     );
     let after = exchange.submit(tasks::pid, ()).unwrap().wait().unwrap();
     assert_eq!(after, pid, "the worker lives");
+    let dying = exchange.submit(tasks::die, "abort".to_owned()).unwrap();
+    assert_eq!(lost(&dying.wait().unwrap_err()).signal(), Some(6));
+    let after = exchange.submit(tasks::pid, ()).unwrap().wait().unwrap();
+    assert_ne!(after, pid);
     exchange.finish();
 }
 
@@ -231,7 +291,7 @@ fn b07_time_outs_end_everything() {
     let limit = Duration::from_millis(100);
     let options = TaskOptions::new().timeout(limit);
     let late = |over: Duration| {
-        // It should be 10 ms and the grace; a busy machine is no reason to fail.
+        // 10 ms and the grace are wanted.
         assert!(over < limit + grace + Duration::from_secs(2), "{over:?}");
     };
     let check = |name: &str, handle: ipc_exchange::Handle<()>| {
@@ -299,12 +359,14 @@ fn b09_nothing_blocks_the_caller() {
 
     let exchange = Exchange::new(2).unwrap();
     let busy: Vec<_> = (0..2)
-        .map(|_| exchange.submit(tasks::pause, 300).unwrap())
+        .map(|_| exchange.submit(tasks::pause, 600_000).unwrap())
         .collect();
     let text = "x".repeat(64 << 20);
-    let started = Instant::now();
     let large = exchange.submit(tasks::measure, text).unwrap();
-    assert!(started.elapsed() < Duration::from_secs(5), "it waited");
+    assert!(busy.iter().all(|handle| !handle.is_done()), "it waited");
+    for handle in &busy {
+        handle.cancel();
+    }
     let first = exchange.submit(tasks::square, 2).unwrap();
     let second = exchange.submit(tasks::square, 3).unwrap();
     assert_eq!(second.wait().unwrap(), 9);
@@ -353,7 +415,7 @@ fn b12_recycling_loses_nothing() {
         took(ExchangeOptions::new().tasks_max(most));
     }
     took(ExchangeOptions::new().memory_max(1));
-    // A dip of less than a fifth is wanted; a busy machine is given more.
+    // A dip of less than a fifth is wanted.
     let recycled = took(ExchangeOptions::new().tasks_max(25));
     assert!(recycled < plain * 3, "{recycled:?}, {plain:?} without");
 }
@@ -364,8 +426,33 @@ fn b13_spawning_beside_busy_threads() {
         value.map_or(usual, |value| value.parse().unwrap())
     };
     let resident = vec![1_u8; number("IPC_EXCHANGE_RESIDENT_MIB", 64) << 20];
+    beside_busy_threads(|| {
+        // That it does not depend on the parent's size is for `latency` to measure.
+        for (start, respawns) in [(Start::Spawn, 1000), (Start::Zygote, 1000)] {
+            let options = ExchangeOptions::new().limit(2).reuse(false).start(start);
+            let exchange = options.open().unwrap();
+            let pids = exchange.map(tasks::pid, vec![(); respawns]);
+            let pids: HashSet<u32> = pids.map(Result::unwrap).collect();
+            // Numbers come again only after all others.
+            assert_eq!(pids.len(), respawns);
+            exchange.finish();
+        }
+    });
+    assert!(resident.iter().step_by(4096).all(|byte| *byte == 1));
+}
+
+/// Does `work` while eight threads allocate, print and lock without end.
+pub(crate) fn beside_busy_threads(work: impl FnOnce()) {
+    /// Also when `work` fails: the others would run for ever.
+    struct Over<'a>(&'a AtomicBool);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     let (over, shared) = (AtomicBool::new(false), Mutex::new(0_u64));
     thread::scope(|scope| {
+        let _over = Over(&over);
         for _ in 0..8 {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
@@ -377,19 +464,8 @@ fn b13_spawning_beside_busy_threads() {
                 }
             });
         }
-        for start in [Start::Spawn, Start::Zygote] {
-            let options = ExchangeOptions::new().limit(2).reuse(false).start(start);
-            let exchange = options.open().unwrap();
-            let pids: HashSet<u32> = exchange
-                .map(tasks::pid, vec![(); 100])
-                .map(Result::unwrap)
-                .collect();
-            assert_eq!(pids.len(), 100);
-            exchange.finish();
-        }
-        over.store(true, Ordering::Relaxed);
+        work();
     });
-    assert!(resident.iter().step_by(4096).all(|byte| *byte == 1));
 }
 
 fn b14_nested_and_two_way() {
@@ -423,6 +499,14 @@ fn b14_nested_and_two_way() {
         .finish(|_, answer, _| answers.push(answer.unwrap().len()))
         .unwrap();
     assert_eq!(answers, [8 << 20, 7]);
+}
+
+fn b15_killed_twenty_times_and_resumed() {
+    killed_again_and_again(1);
+}
+
+fn b15_killed_twenty_times_in_chunks_and_resumed() {
+    killed_again_and_again(60);
 }
 
 fn b15_a_worker_of_another_version_is_refused() {

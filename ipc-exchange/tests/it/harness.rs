@@ -19,7 +19,10 @@ macro_rules! tests {
 }
 pub(crate) use tests;
 
-const LIMIT: Duration = Duration::from_secs(60);
+/// How long a test may run, counted in steps: time in which the whole machine, or the group that the
+/// tests are in, stood still is one step.
+const STEPS: u32 = 60;
+const STEP: Duration = Duration::from_secs(1);
 
 /// Runs the tests of `groups` once and those of `repeated` so many times.
 pub(crate) fn run(rounds: usize, repeated: &[&[Test]], groups: &[&[Test]]) -> ExitCode {
@@ -122,11 +125,22 @@ fn one(test: fn()) -> bool {
         let _ = done.send(());
         result.is_ok()
     });
-    if finished.recv_timeout(LIMIT).is_err() {
-        println!("still running after {LIMIT:?}");
+    if !(0..STEPS).any(|_| finish_in_a_step(&finished)) {
+        println!("still running after {:?}", STEP * STEPS);
         std::process::exit(101);
     }
     thread.join().unwrap_or(false) && guard.is_clean()
+}
+
+/// Waits for the end of a test; tells if it was a long wait because nothing at all ran.
+fn finish_in_a_step(finished: &mpsc::Receiver<()>) -> bool {
+    let started = Instant::now();
+    let done = finished.recv_timeout(STEP).is_ok();
+    let took = started.elapsed();
+    if took > STEP * 3 {
+        println!("everything stood still for {took:.0?}");
+    }
+    done
 }
 
 /// How many mappings of memory files this process has.
@@ -163,14 +177,14 @@ pub(crate) fn orphans() -> Vec<u32> {
 /// Waits up to ten seconds for something that no event tells of: what other processes do can only be
 /// asked for.
 pub(crate) fn eventually(condition: impl Fn() -> bool) -> bool {
-    let until = Instant::now() + Duration::from_secs(10);
-    while !condition() {
-        if Instant::now() > until {
-            return false;
+    // Counted as the tests' own limit is.
+    (0..5000).any(|_| {
+        let holds = condition();
+        if !holds {
+            thread::park_timeout(Duration::from_millis(2));
         }
-        thread::park_timeout(Duration::from_millis(2));
-    }
-    true
+        holds
+    })
 }
 
 /// This process's children, zombies included.

@@ -9,16 +9,19 @@ use std::process::{Command, ExitCode};
 
 use ipc_core::Address;
 use ipc_exchange::{
-    Cause, Exchange, ExchangeOptions, Journal, Reader, TaskError, start_persistent,
+    Cause, Exchange, ExchangeOptions, Journal, Reader, Start, TaskError, start_persistent,
 };
 
-use crate::harness::{eventually, tests};
+use crate::behaviours::beside_busy_threads;
+use crate::harness::{eventually, orphans, tests};
 use crate::tasks;
 
 tests![
     b01_out_of_memory,
     b11_detached,
+    b10_a_parent_that_ends_leaves_nothing,
     b11_a_second_user_is_refused,
+    b13_no_process_is_a_copy_of_the_parent,
     a_full_disk_loses_nothing,
 ];
 
@@ -39,6 +42,8 @@ pub(crate) fn helper() -> Option<ExitCode> {
             println!("{first:?}");
         }
         "--fill" => fill(Path::new(argument)),
+        "--leave" => leave(Path::new(argument)),
+        "--spawn" => beside_busy_threads(|| spawn(argument == "zygote")),
         _ => return None,
     }
     Some(ExitCode::SUCCESS)
@@ -76,7 +81,7 @@ fn b01_out_of_memory() {
     let Some(group) = Group::new() else {
         return skip("control groups cannot be made here");
     };
-    let options = ExchangeOptions::new().limit(1).worker_cgroup(&group.0);
+    let options = ExchangeOptions::new().limit(2).worker_cgroup(&group.0);
     let exchange = options.open().unwrap();
     let cause = |error: TaskError| match error.cause() {
         Cause::Lost {
@@ -86,14 +91,86 @@ fn b01_out_of_memory() {
         other => panic!("{other:?}"),
     };
     for _ in 0..2 {
+        let peer = exchange.submit(tasks::pause, 200).unwrap();
         let grown = exchange.submit(tasks::grows, 512 << 20).unwrap();
         assert_eq!(cause(grown.wait().unwrap_err()), (Some(9), true));
+        peer.wait().unwrap();
         let killed = exchange.submit(tasks::die, "kill".to_owned()).unwrap();
         assert_eq!(cause(killed.wait().unwrap_err()), (Some(9), false));
         let next = exchange.submit(tasks::square, 3).unwrap();
         assert_eq!(next.wait().unwrap(), 9);
     }
     exchange.finish();
+}
+
+/// Ends its own process with busy workers, a map, and an exchange that nobody has finished.
+fn leave(folder: &Path) {
+    let exchange = Exchange::new(2).unwrap();
+    let spins = [0, 1].map(|n| folder.join(n.to_string()));
+    let busy = spins
+        .clone()
+        .map(|path| exchange.submit(tasks::spin, Some(path)).unwrap());
+    assert!(eventually(|| spins.iter().all(|path| path.exists())));
+    std::mem::forget((busy, exchange));
+}
+
+fn b10_a_parent_that_ends_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let status = command.arg("--leave").arg(folder.path()).status().unwrap();
+    assert!(status.success());
+    // Within a second is wanted; the runner looks for zombies, descriptors and files.
+    assert!(eventually(|| orphans().is_empty()));
+}
+
+/// Starts workers until each of them has been replaced.
+fn spawn(forks: bool) {
+    let start = if forks { Start::Zygote } else { Start::Spawn };
+    let options = ExchangeOptions::new().limit(2).reuse(false).start(start);
+    let exchange = options.open().unwrap();
+    let pids = exchange.map(tasks::pid, [(); 20]);
+    assert_eq!(pids.filter(Result::is_ok).count(), 20);
+    exchange.finish();
+}
+
+/// A copy of a large process is dear, and one of a process with threads has the locks that they held.
+fn b13_no_process_is_a_copy_of_the_parent() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace");
+    for start in ["spawn", "zygote"] {
+        let mut command = Command::new("strace");
+        // Threads are followed; the processes that are started are of another family.
+        command.args(["-f", "-e", "trace=clone,clone3,fork,vfork", "-o"]);
+        command.arg(&trace).arg(std::env::current_exe().unwrap());
+        let Ok(output) = command.args(["--spawn", start]).output() else {
+            return skip("there is no strace");
+        };
+        let errors = String::from_utf8_lossy(&output.stderr);
+        if errors.contains("ptrace") || errors.contains("PTRACE") {
+            return skip("processes cannot be traced here");
+        }
+        assert!(output.status.success(), "{errors}");
+        let text = fs::read_to_string(&trace).unwrap();
+        let parent = text.split_whitespace().next().unwrap().to_owned();
+        let calls = text
+            .lines()
+            .filter(|line| line.contains("CLONE_") || line.contains("fork("));
+        let (threads, processes): (Vec<_>, Vec<_>) =
+            calls.partition(|line| line.contains("CLONE_THREAD"));
+        assert!(threads.len() >= 8 && !processes.is_empty(), "{text}");
+        let copies = processes
+            .iter()
+            .filter(|line| !line.contains("CLONE_VFORK"));
+        let copies: Vec<_> = copies.collect();
+        match start {
+            "spawn" => assert!(processes.len() >= 20 && copies.is_empty(), "{copies:?}"),
+            // The zygote has one thread and nothing of the parent's: it may copy itself.
+            _ => assert!(
+                copies.iter().all(|line| !line.starts_with(&parent)),
+                "{copies:?}"
+            ),
+        }
+    }
 }
 
 fn b11_detached() {

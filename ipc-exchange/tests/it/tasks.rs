@@ -30,6 +30,7 @@ pub(crate) fn init() {
         mark,
         fail,
         panics,
+        breaks_a_pipe,
         late,
         unreadable,
         stubborn,
@@ -130,6 +131,14 @@ pub(crate) fn mark(path: PathBuf) -> u32 {
 
 pub(crate) fn fail(path: PathBuf) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| error.to_string())
+}
+
+/// Writes to a pipe that nobody reads.
+pub(crate) fn breaks_a_pipe(_: ()) -> Result<String, String> {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let written = writer.write_all(b"x");
+    written.map(|()| String::new()).map_err(|e| e.to_string())
 }
 
 pub(crate) fn panics(text: String) -> u64 {
@@ -455,6 +464,10 @@ pub(crate) fn outstanding(count: u64) -> u64 {
     // The last first.
     for handle in handles.into_iter().rev() {
         results.push(handle.wait().unwrap());
+    }
+    // And as many whose handles are dropped.
+    for x in 0..count {
+        drop(exchange.submit(square, x).unwrap());
     }
     exchange.finish();
     results.into_iter().sum()
