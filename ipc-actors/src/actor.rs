@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{ActorId, Commands, Context, ExitReason, Message};
+use crate::{ActorId, Commands, Context, ExitReason, Message, Reply};
 
 /// Why a hook failed: any error. Its text becomes part of the [`ExitReason`].
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -77,9 +77,76 @@ pub trait Actor: Sized + 'static {
     }
 }
 
-/// An actor that understands a message.
+/// An actor that understands a message, and answers it before it handles the next.
 pub trait Handler<M: Message>: Actor {
     /// Handles one message and answers it. For a message that was told and not asked, the answer is
     /// dropped.
     fn handle(&mut self, message: M, ctx: &mut Context<'_, Self>) -> M::Reply;
+}
+
+/// An actor that understands a message: every [`Handler`] does. Implement it directly for a message
+/// whose answer may have to wait for something, so that others are handled meanwhile.
+///
+/// ```
+/// use ipc_actors::{Actor, Commands, Context, Failure, Handler, Message, Receive, Reply};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Wait;
+///
+/// impl Message for Wait {
+///     type Reply = String;
+///     const NAME: &'static str = "wait";
+/// }
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Tell(String);
+///
+/// impl Message for Tell {
+///     type Reply = ();
+///     const NAME: &'static str = "tell";
+/// }
+///
+/// /// Keeps those who wait until there is news.
+/// struct News(Vec<Reply<String>>);
+///
+/// impl Receive<Wait> for News {
+///     fn receive(&mut self, _: Wait, reply: Reply<String>, _: &mut Context<'_, Self>) {
+///         self.0.push(reply);
+///     }
+/// }
+///
+/// impl Handler<Tell> for News {
+///     fn handle(&mut self, Tell(news): Tell, _: &mut Context<'_, Self>) {
+///         for reply in self.0.drain(..) {
+///             reply.answer(news.clone());
+///         }
+///     }
+/// }
+/// # impl Actor for News {
+/// #     type Params = ();
+/// #     const NAME: &'static str = "news";
+/// #     fn commands(commands: &mut Commands<Self>) {
+/// #         commands.on::<Wait>().on::<Tell>();
+/// #     }
+/// #     fn init(_: (), _: &mut Context<'_, Self>) -> Result<Self, Failure> {
+/// #         Ok(Self(Vec::new()))
+/// #     }
+/// # }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not understand `{M}`",
+    note = "implement `Handler<{M}>`, or `Receive<{M}>` to answer later"
+)]
+pub trait Receive<M: Message>: Actor {
+    /// Handles one message. Its answer, now or later, goes into `reply`; for a message that was told and
+    /// not asked that leads nowhere.
+    fn receive(&mut self, message: M, reply: Reply<M::Reply>, ctx: &mut Context<'_, Self>);
+}
+
+impl<M: Message, A: Handler<M>> Receive<M> for A {
+    #[inline]
+    fn receive(&mut self, message: M, reply: Reply<M::Reply>, ctx: &mut Context<'_, Self>) {
+        reply.answer(self.handle(message, ctx));
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use ipc_core::Deadline;
 
 use crate::context::Core;
-use crate::local::set_current_actor;
+use crate::local::{ending, set_current_actor};
 use crate::mailbox::{AnyRun, Control, Item, Run, Runs};
 use crate::{Actor, Context, ExitReason, Failure, State};
 
@@ -123,7 +123,7 @@ impl<A: Actor> Cell<A> {
         if self.core.ended.is_none()
             && let Err(panicked) = self.ring()
         {
-            self.actor = None;
+            ending(|| self.actor = None);
             return Err(panicked);
         }
         self.core.ended.take().map_or(Ok(()), Err)
@@ -180,7 +180,7 @@ impl<A: Actor> Cell<A> {
         status.add_handled(self.core.begun - before);
         match done {
             Err(panicked) => {
-                self.actor = None;
+                ending(|| self.actor = None);
                 return Turn::Ended(panicked);
             }
             Ok(Err(failure)) => return Turn::Ended(ExitReason::Failed(failure_text(&failure))),
@@ -303,7 +303,7 @@ impl<A: Actor> Cell<A> {
             };
             let ended = guarded(|| {
                 actor.stop(&reason, &mut ctx);
-                actor.exit();
+                ending(|| actor.exit());
             });
             if let Err(panicked) = ended
                 && reason.is_clean()

@@ -5,7 +5,8 @@ use std::fmt;
 use ipc_marshal::{Bincode, Codec};
 use serde::{Deserialize, Serialize};
 
-use crate::{Actor, AskError, Context, Handler, Message};
+use crate::reply::BytesReply;
+use crate::{Actor, AskError, Context, Message, Receive, Reply};
 
 /// Who may use a command. Each level may also use those above it.
 #[derive(
@@ -67,8 +68,8 @@ impl CommandId {
     }
 }
 
-pub(crate) type Invoke<A> =
-    fn(&mut A, &[u8], &mut Context<'_, A>, Option<&mut Vec<u8>>) -> Result<(), AskError>;
+/// Decodes a message and has it handled; the reply is told what cannot be decoded.
+pub(crate) type Invoke<A> = fn(&mut A, &[u8], &mut Context<'_, A>, BytesReply);
 
 /// One entry of the table.
 pub(crate) struct Command<A: Actor> {
@@ -112,7 +113,7 @@ impl<A: Actor> Commands<A> {
     /// If the name is registered already or is one of ping, echo, info, stop and kill.
     pub fn on<M: Message>(&mut self) -> &mut Self
     where
-        A: Handler<M>,
+        A: Receive<M>,
     {
         self.on_access::<M>(Access::default())
     }
@@ -124,7 +125,7 @@ impl<A: Actor> Commands<A> {
     /// As [`on`](Commands::on).
     pub fn on_access<M: Message>(&mut self, access: Access) -> &mut Self
     where
-        A: Handler<M>,
+        A: Receive<M>,
     {
         self.insert(Command {
             id: CommandId::of(M::NAME),
@@ -156,7 +157,7 @@ impl<A: Actor> Commands<A> {
     /// If the message is not registered.
     pub fn limit<M: Message>(&mut self, bytes: usize) -> &mut Self
     where
-        A: Handler<M>,
+        A: Receive<M>,
     {
         let commands = self.table.iter_mut();
         let mut found = false;
@@ -247,36 +248,37 @@ impl<A: Actor> Commands<A> {
     }
 }
 
-fn invoke<A: Handler<M>, M: Message>(
+fn invoke<A: Receive<M>, M: Message>(
     actor: &mut A,
     body: &[u8],
     ctx: &mut Context<'_, A>,
-    reply: Option<&mut Vec<u8>>,
-) -> Result<(), AskError> {
-    let message: M = decode(body)?;
-    let answer = actor.handle(message, ctx);
-    match reply {
-        Some(out) => encode(&answer, out),
-        None => Ok(()),
+    reply: BytesReply,
+) {
+    match decode::<M>(body) {
+        Ok(message) => actor.receive(message, Reply::of_bytes(reply, encode), ctx),
+        Err(error) => reply.resolve(Err(error)),
     }
 }
 
 /// As [`invoke`], for callers that do not know the types: people at a command line, for one.
 #[cfg(feature = "json")]
-fn invoke_text<A: Handler<M>, M: Message>(
+fn invoke_text<A: Receive<M>, M: Message>(
     actor: &mut A,
     body: &[u8],
     ctx: &mut Context<'_, A>,
-    reply: Option<&mut Vec<u8>>,
-) -> Result<(), AskError> {
+    reply: BytesReply,
+) {
     use ipc_marshal::Json;
-    let wrong = |error: &dyn fmt::Display| AskError::Codec(error.to_string());
-    let message: M = Json.decode(body).map_err(|error| wrong(&error))?;
-    let answer = actor.handle(message, ctx);
-    match reply {
-        Some(out) => Json.encode(&answer, out).map_err(|error| wrong(&error)),
-        None => Ok(()),
+    match Json.decode::<M>(body) {
+        Ok(message) => actor.receive(message, Reply::of_bytes(reply, encode_text), ctx),
+        Err(error) => reply.resolve(Err(AskError::Codec(error.to_string()))),
     }
+}
+
+#[cfg(feature = "json")]
+fn encode_text<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), AskError> {
+    let done = ipc_marshal::Json.encode(value, out);
+    done.map_err(|error| AskError::Codec(error.to_string()))
 }
 
 pub(crate) fn decode<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, AskError> {

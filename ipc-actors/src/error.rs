@@ -57,7 +57,8 @@ pub enum AskError {
     /// The actor ended while it worked on the message, or may have: its effects may have happened.
     #[error("the actor ended while it worked on the message")]
     Started,
-    /// The actor dropped the message without an answer, or the way to it was lost.
+    /// The actor dropped the [place for the answer](crate::Reply), or the way to it was lost: the message's
+    /// effects may have happened.
     #[error("the answer was lost")]
     Lost,
     /// The mailbox has no room.

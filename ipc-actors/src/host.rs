@@ -15,6 +15,7 @@ use crate::context::Core;
 use crate::deferred::deferred;
 use crate::mailbox::{Control, InfoAsk, Item, Mailbox, Run, Wake};
 use crate::proxy::here_info;
+use crate::reply::{Answering, BytesReply};
 use crate::status::Status;
 use crate::upward::Upward;
 use crate::wire::{Block, Boot, FromActor, Order, Record, Report, ToActor};
@@ -38,7 +39,7 @@ pub fn host<A: Actor>(duct: Duct<FromActor, ToActor>, boot: Boot<A::Params>) {
 /// wakes the main thread for what only that can do.
 struct Host<A: Actor> {
     /// For the answers to messages.
-    answers: Sender<FromActor>,
+    answering: Arc<Answering>,
     /// For everything else.
     reports: Sender<FromActor>,
     mailbox: Arc<Mailbox<A>>,
@@ -139,7 +140,7 @@ impl<A: Actor> Host<A> {
         let mailbox = Arc::new(mailbox);
         let upward = Upward::open(reports.clone(), &mailbox);
         let host = Arc::new(Self {
-            answers,
+            answering: Answering::new(answers),
             reports,
             mailbox,
             upward,
@@ -223,20 +224,15 @@ impl<A: Actor> Host<A> {
     }
 
     fn invoke(&self, record: &Record<'_>, actor: &mut A, ctx: &mut Context<'_, A>) {
-        let wanted = record.request != 0;
-        let mut out = Vec::new();
-        let done = match self.commands.find(record.command) {
-            Some(command) => (command.invoke)(actor, record.body, ctx, wanted.then_some(&mut out)),
-            None => Err(AskError::UnknownCommand(format!(
-                "{:08x}",
-                record.command.0
-            ))),
-        };
-        if wanted {
-            let answer = Report::Answer(record.request, done.map(|()| Block(out)));
-            // An arbiter that is gone is seen where its messages would come from.
-            drop(self.answers.send(FromActor(answer)));
+        let reply = BytesReply::there(&self.answering, record.request);
+        match self.commands.find(record.command) {
+            Some(command) => (command.invoke)(actor, record.body, ctx, reply),
+            None => {
+                let name = format!("{:08x}", record.command.0);
+                reply.resolve(Err(AskError::UnknownCommand(name)));
+            }
         }
+        self.answering.returned(record.request);
     }
 
     /// Obeys orders, and gives signs of life in between.

@@ -52,6 +52,8 @@
 //! - An [`Actor`] is state that one message at a time may touch. A [`Spec`] says what it is made from,
 //!   where it runs ([`Placement`]) and how it is supervised. Its [`Proxy`] tells (`send`) and asks
 //!   (`ask`) it, and stays valid over restarts.
+//! - A [`Handler`] answers by what it returns; [`Receive`] gets a [`Reply`] instead, which can be kept and
+//!   answered when the time has come, while other messages are handled.
 //! - The arbiter is the root: [`ArbiterLoop`] on the caller's thread or [`ArbiterThread`] on its own,
 //!   and [`Arbiter`], the handle that spawns. Below it may stand supervisors ([`SupervisorSpec`]) and
 //!   pools ([`MonitorSpec`], [`Monitor`]).
@@ -122,6 +124,7 @@ mod passing;
 mod pidfile;
 mod proxy;
 mod remote;
+mod reply;
 mod runner;
 mod settings;
 mod spec;
@@ -133,7 +136,7 @@ mod system;
 mod upward;
 mod wire;
 
-pub use actor::{Actor, Failure, Handler};
+pub use actor::{Actor, Failure, Handler, Receive};
 pub use alarms::Alarm;
 pub use application::{Application, ApplicationError, Running};
 pub use arbiter::{
@@ -159,6 +162,7 @@ pub use remote::{
     Listener, ListenerStats, Reference, RemoteActor, RemoteArbiter, RemoteError, RemoteOptions,
     Rights,
 };
+pub use reply::Reply;
 pub use settings::{Layer, Parsed, Settings, SettingsError, Value};
 pub use spec::{Placement, Spec};
 pub use state::State;

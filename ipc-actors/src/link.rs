@@ -1,6 +1,6 @@
 //! The way to an actor in its own process.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use ipc_core::Deadline;
@@ -19,6 +19,8 @@ use crate::{ActorId, AskError, Info, SendError};
 const FLUSH_LEN: usize = 16 << 10;
 /// Senders wait when this many bytes wait for the process.
 const BATCH_LEN_MAX: usize = 256 << 10;
+/// So many questions may be answered later.
+const LATE_MAX: usize = 64 << 10;
 
 pub(crate) type Answered = Box<dyn FnOnce(Result<&[u8], AskError>) + Send>;
 
@@ -66,6 +68,8 @@ struct Out {
     /// The requests that wait for an answer: the one at `base`, the one after it, and so on.
     pending: VecDeque<Option<Request>>,
     base: u64,
+    /// Those that were begun and will be answered later, by their numbers.
+    late: HashMap<u64, Request>,
     /// Requests below this number have left, or are just being written.
     sent: u64,
     /// Counts incarnations that are gone.
@@ -84,6 +88,25 @@ impl Out {
     /// An answer has come: what left before its question was handled before it.
     fn settle(&mut self, position: u64) {
         self.settled = self.settled.max(position.min(self.left));
+    }
+
+    fn take(&mut self, request: u64) -> Option<Request> {
+        if let Some(late) = self.late.remove(&request) {
+            return Some(late);
+        }
+        let index = usize::try_from(request.checked_sub(self.base)?).ok()?;
+        let found = self.pending.get_mut(index)?.take();
+        self.forget_answered();
+        found
+    }
+
+    /// A message was begun and will be answered later; those after it are begun now.
+    fn put_off(&mut self, request: u64) {
+        let Some(found) = self.take(request) else {
+            return;
+        };
+        self.settle(found.position);
+        self.late.insert(request, found);
     }
 
     /// Drops the oldest requests that wait for nothing any more.
@@ -165,6 +188,7 @@ impl Link {
             closed: false,
             crowd: false,
             pending: VecDeque::new(),
+            late: HashMap::new(),
             base: 1,
             sent: 1,
             epoch: 0,
@@ -217,6 +241,9 @@ impl Link {
         if out.closed {
             return Err(Refused::Disconnected);
         }
+        if answered.is_some() && out.late.len() >= LATE_MAX {
+            return Err(Refused::Full);
+        }
         let request = match answered {
             Some(_) => out.base + out.pending.len() as u64,
             None => 0,
@@ -235,7 +262,7 @@ impl Link {
             }));
         }
         // Others that wait for answers are before it, and the loop never reads but in its turn.
-        let alone = out.pending.len() == 1 && !here;
+        let alone = out.pending.len() == 1 && out.late.is_empty() && !here;
         let connected = out.sender.is_some();
         if connected && !out.flushing {
             let waits = !here && deadline == Deadline::Never;
@@ -280,11 +307,15 @@ impl Link {
 
     /// Whether somebody waits for an answer.
     pub(crate) fn is_awaited(&self) -> bool {
-        !self.lock().pending.is_empty()
+        let out = self.lock();
+        !(out.pending.is_empty() && out.late.is_empty())
     }
 
     /// Takes in an answer.
     pub(crate) fn answered(&self, report: Report) {
+        if let Report::Later(request) = report {
+            return self.lock().put_off(request);
+        }
         // Of others nobody waits, or the peer mixes things up: dropping it answers.
         if let Report::Answer(request, answer) = report
             && let Some(Pending::Bytes(answered)) = self.take_pending(request)
@@ -455,10 +486,7 @@ impl Link {
 
     pub(crate) fn take_pending(&self, request: u64) -> Option<Pending> {
         let mut out = self.lock();
-        let index = usize::try_from(request.checked_sub(out.base)?).ok()?;
-        let request = out.pending.get_mut(index)?.take();
-        out.forget_answered();
-        let request = request?;
+        let request = out.take(request)?;
         out.settle(request.position);
         Some(request.pending)
     }
@@ -484,9 +512,9 @@ impl Link {
         self.attend();
     }
 
-    /// The incarnation is gone. Answers are sent before the next message is begun, so of the messages
-    /// without one the oldest may have been begun and the others were not; none was if the actor
-    /// took its leave. What has not left for it waits for the next incarnation.
+    /// The incarnation is gone. Answers, or word that they will come later, are sent before the next
+    /// message is begun, so of the messages without either the oldest may have been begun and the others
+    /// were not; none was if the actor took its leave. What has not left for it waits for the next incarnation.
     ///
     /// Answers how many messages that were only told are lost: those that had left for it and were
     /// not seen to be handled. `handled` is how many it says it has handled, if it could say so;
@@ -505,6 +533,7 @@ impl Link {
             lost.extend(slot.take_if(is_lost));
         }
         out.forget_answered();
+        let late = std::mem::take(&mut out.late);
         if let Some(handled) = handled {
             let position = out.connected.saturating_add(handled);
             out.settle(position);
@@ -527,6 +556,9 @@ impl Link {
         } else {
             AskError::Started
         };
+        for request in late.into_values() {
+            request.pending.fail(AskError::Started);
+        }
         for request in lost {
             // An order is done between two messages; only a message can have been begun.
             let error = if request.is_order {

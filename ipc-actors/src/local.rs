@@ -14,6 +14,7 @@ thread_local! {
     /// The loop of this thread; zero for none.
     static LOOP: Cell<u64> = const { Cell::new(0) };
     static ACTOR: Cell<Option<ActorId>> = const { Cell::new(None) };
+    static ENDING: Cell<bool> = const { Cell::new(false) };
     static ARBITER: RefCell<Option<Arbiter>> = const { RefCell::new(None) };
 }
 
@@ -31,6 +32,23 @@ pub fn arbiter() -> Option<Arbiter> {
 
 pub(crate) fn set_current_actor(id: Option<ActorId>) {
     ACTOR.set(id);
+}
+
+/// Runs `end`, in which an actor of this thread and all that it holds are dropped.
+pub(crate) fn ending<T>(end: impl FnOnce() -> T) -> T {
+    struct Over(bool);
+    impl Drop for Over {
+        fn drop(&mut self) {
+            ENDING.set(self.0);
+        }
+    }
+    let _over = Over(ENDING.replace(true));
+    end()
+}
+
+/// Whether an actor of this thread is being dropped.
+pub(crate) fn is_ending() -> bool {
+    ENDING.get()
 }
 
 pub(crate) fn set_arbiter(arbiter: Option<Arbiter>) {

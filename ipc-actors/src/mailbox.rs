@@ -12,9 +12,11 @@ use crate::command::Invoke;
 use crate::deferred::Resolver;
 use crate::link::Answered;
 use crate::local::LoopWake;
+use crate::reply::{BytesReply, dropped};
 use crate::status::Status;
 use crate::{
-    Actor, ActorId, AskError, Context, ExitReason, Handler, Info, Message, Placement, SendError,
+    Actor, ActorId, AskError, Context, ExitReason, Info, Message, Placement, Receive, Reply,
+    SendError,
 };
 
 /// What goes ahead of the messages.
@@ -68,27 +70,26 @@ pub(crate) trait Item<A: Actor>: Send + 'static {
 /// A message without an answer.
 pub(crate) struct Tell<M>(pub(crate) M);
 
-impl<A: Handler<M>, M: Message> Item<A> for Tell<M> {
+impl<A: Receive<M>, M: Message> Item<A> for Tell<M> {
     const IS_ASKED: bool = false;
 
     #[inline]
     fn deliver(self, actor: &mut A, ctx: &mut Context<'_, A>) {
-        drop(actor.handle(self.0, ctx));
+        actor.receive(self.0, Reply::nobody(), ctx);
     }
 }
 
 /// A message with the place for its answer.
 pub(crate) struct Ask<M: Message>(pub(crate) M, pub(crate) Asked<M::Reply>);
 
-impl<A: Handler<M>, M: Message> Item<A> for Ask<M> {
+impl<A: Receive<M>, M: Message> Item<A> for Ask<M> {
     const IS_ASKED: bool = true;
 
     #[inline]
     fn deliver(self, actor: &mut A, ctx: &mut Context<'_, A>) {
         let Self(message, mut asked) = self;
         asked.started = true;
-        let answer = actor.handle(message, ctx);
-        asked.answer(Ok(answer));
+        actor.receive(message, Reply::of(asked), ctx);
     }
 }
 
@@ -96,8 +97,8 @@ impl<A: Handler<M>, M: Message> Item<A> for Ask<M> {
 pub(crate) struct Raw<A: Actor> {
     invoke: Invoke<A>,
     body: Arc<[u8]>,
+    /// `None` once it was begun.
     answered: Option<Answered>,
-    started: bool,
 }
 
 impl<A: Actor> Raw<A> {
@@ -106,7 +107,6 @@ impl<A: Actor> Raw<A> {
             invoke,
             body,
             answered: Some(answered),
-            started: false,
         }
     }
 }
@@ -115,11 +115,8 @@ impl<A: Actor> Item<A> for Raw<A> {
     const IS_ASKED: bool = true;
 
     fn deliver(mut self, actor: &mut A, ctx: &mut Context<'_, A>) {
-        self.started = true;
-        let mut out = Vec::new();
-        let done = (self.invoke)(actor, &self.body, ctx, Some(&mut out));
         if let Some(answered) = self.answered.take() {
-            answered(done.map(|()| &out[..]));
+            (self.invoke)(actor, &self.body, ctx, BytesReply::here(answered));
         }
     }
 }
@@ -127,12 +124,7 @@ impl<A: Actor> Item<A> for Raw<A> {
 impl<A: Actor> Drop for Raw<A> {
     fn drop(&mut self) {
         if let Some(answered) = self.answered.take() {
-            let error = if self.started {
-                AskError::Started
-            } else {
-                AskError::NotStarted
-            };
-            answered(Err(error));
+            answered(Err(AskError::NotStarted));
         }
     }
 }
@@ -162,7 +154,7 @@ impl<R: 'static> Drop for Asked<R> {
     fn drop(&mut self) {
         if let Some(resolver) = self.resolver.take() {
             let error = if self.started {
-                AskError::Started
+                dropped()
             } else {
                 AskError::NotStarted
             };

@@ -12,8 +12,8 @@ use crate::command::{CommandId, decode, encode};
 use crate::deferred::deferred;
 use crate::link::{Answered, Refused};
 use crate::{
-    Actor, Arbiter, AskError, Commands, Deferred, Handler, Message, MonitorSpec, PoolEvent,
-    PoolInfo, Proxy, Restart, SendError, SpawnError, Spec, WorkerKey,
+    Actor, Arbiter, AskError, Commands, Deferred, Message, MonitorSpec, PoolEvent, PoolInfo, Proxy,
+    Receive, Restart, SendError, SpawnError, Spec, WorkerKey,
 };
 
 /// Reaches a pool: what it is told or asked is done by one of its workers. Cheap to clone.
@@ -151,10 +151,7 @@ impl<A: Actor> Jobs<A> {
         spent: bool,
     ) {
         let mut queue = self.lock();
-        let lost = matches!(
-            answer,
-            Err(AskError::Started | AskError::NotStarted | AskError::Lost)
-        );
+        let lost = matches!(answer, Err(AskError::Started | AskError::NotStarted));
         if let Some(worker) = queue.workers.iter_mut().find(|worker| worker.key == key) {
             worker.at_hand -= 1;
             worker.closed |= lost;
@@ -326,7 +323,7 @@ impl<A: Actor> Monitor<A> {
     /// The message, as [`Proxy::send`].
     pub fn send<M: Message>(&self, message: M) -> Result<(), SendError<M>>
     where
-        A: Handler<M>,
+        A: Receive<M>,
     {
         self.submit(&message, Box::new(|_| ()), Deadline::Never)
             .map_err(|refused| refused.with(message))
@@ -335,7 +332,7 @@ impl<A: Actor> Monitor<A> {
     /// Asks the pool something; one of its workers answers. Blocks while the queue is full.
     pub fn ask<M: Message>(&self, message: M) -> Deferred<M::Reply, AskError>
     where
-        A: Handler<M>,
+        A: Receive<M>,
     {
         self.ask_by(&message, Deadline::Never)
     }
@@ -343,7 +340,7 @@ impl<A: Actor> Monitor<A> {
     /// Asks the pool something; the answer is [`Full`](AskError::Full) if there is no room.
     pub fn try_ask<M: Message>(&self, message: M) -> Deferred<M::Reply, AskError>
     where
-        A: Handler<M>,
+        A: Receive<M>,
     {
         self.ask_by(&message, Deadline::Now)
     }
@@ -359,7 +356,7 @@ impl<A: Actor> Monitor<A> {
         timeout: Duration,
     ) -> Result<M::Reply, AskError>
     where
-        A: Handler<M>,
+        A: Receive<M>,
     {
         let deadline = Deadline::after(timeout);
         let answer = self.ask_by(&message, deadline).wait_until(deadline);
@@ -377,7 +374,7 @@ impl<A: Actor> Monitor<A> {
         deadline: Instant,
     ) -> Result<M::Reply, AskError>
     where
-        A: Handler<M>,
+        A: Receive<M>,
     {
         let answer = self
             .ask_by(&message, Deadline::At(deadline))
@@ -387,7 +384,7 @@ impl<A: Actor> Monitor<A> {
 
     fn ask_by<M: Message>(&self, message: &M, deadline: Deadline) -> Deferred<M::Reply, AskError>
     where
-        A: Handler<M>,
+        A: Receive<M>,
     {
         let (resolver, answer) = deferred();
         let answered = move |answer: Result<&[u8], AskError>| {

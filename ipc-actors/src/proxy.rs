@@ -18,7 +18,7 @@ use crate::status::Status;
 use crate::upward::UpRoute;
 use crate::wire::{Block, Order};
 use crate::{
-    Actor, ActorId, AskError, Commands, Deferred, ExitReason, Handler, Info, Message, Placement,
+    Actor, ActorId, AskError, Commands, Deferred, ExitReason, Info, Message, Placement, Receive,
     SendError, State,
 };
 
@@ -119,7 +119,7 @@ impl<A: Actor> Proxy<A> {
     /// would wait for ever.
     pub fn send<M: Message>(&self, message: M) -> Result<(), SendError<M>>
     where
-        A: Handler<M>,
+        A: Receive<M>,
     {
         self.send_by(message, Deadline::Never)
     }
@@ -131,7 +131,7 @@ impl<A: Actor> Proxy<A> {
     /// The message, when the actor has ended for good or its mailbox is full.
     pub fn try_send<M: Message>(&self, message: M) -> Result<(), SendError<M>>
     where
-        A: Handler<M>,
+        A: Receive<M>,
     {
         self.send_by(message, Deadline::Now)
     }
@@ -147,7 +147,7 @@ impl<A: Actor> Proxy<A> {
         timeout: Duration,
     ) -> Result<(), SendError<M>>
     where
-        A: Handler<M>,
+        A: Receive<M>,
     {
         self.send_by(message, Deadline::after(timeout))
     }
@@ -163,7 +163,7 @@ impl<A: Actor> Proxy<A> {
         deadline: Instant,
     ) -> Result<(), SendError<M>>
     where
-        A: Handler<M>,
+        A: Receive<M>,
     {
         self.send_by(message, Deadline::At(deadline))
     }
@@ -171,7 +171,7 @@ impl<A: Actor> Proxy<A> {
     #[inline]
     fn send_by<M: Message>(&self, message: M, deadline: Deadline) -> Result<(), SendError<M>>
     where
-        A: Handler<M>,
+        A: Receive<M>,
     {
         match &self.route {
             Route::Here(mailbox) => {
@@ -210,7 +210,7 @@ impl<A: Actor> Proxy<A> {
     /// [`NotStarted`](AskError::NotStarted) or [`Started`](AskError::Started).
     pub fn ask<M: Message>(&self, message: M) -> Deferred<M::Reply, AskError>
     where
-        A: Handler<M>,
+        A: Receive<M>,
     {
         self.ask_by(message, Deadline::Never)
     }
@@ -218,7 +218,7 @@ impl<A: Actor> Proxy<A> {
     /// Asks the actor something; the answer is [`Full`](AskError::Full) if there is no room.
     pub fn try_ask<M: Message>(&self, message: M) -> Deferred<M::Reply, AskError>
     where
-        A: Handler<M>,
+        A: Receive<M>,
     {
         self.ask_by(message, Deadline::Now)
     }
@@ -235,7 +235,7 @@ impl<A: Actor> Proxy<A> {
         timeout: Duration,
     ) -> Result<M::Reply, AskError>
     where
-        A: Handler<M>,
+        A: Receive<M>,
     {
         self.ask_wait(message, Deadline::after(timeout))
     }
@@ -251,14 +251,14 @@ impl<A: Actor> Proxy<A> {
         deadline: Instant,
     ) -> Result<M::Reply, AskError>
     where
-        A: Handler<M>,
+        A: Receive<M>,
     {
         self.ask_wait(message, Deadline::At(deadline))
     }
 
     fn ask_wait<M: Message>(&self, message: M, deadline: Deadline) -> Result<M::Reply, AskError>
     where
-        A: Handler<M>,
+        A: Receive<M>,
     {
         if let Route::Here(mailbox) = &self.route
             && mailbox.is_mine()
@@ -273,7 +273,7 @@ impl<A: Actor> Proxy<A> {
 
     fn ask_by<M: Message>(&self, message: M, deadline: Deadline) -> Deferred<M::Reply, AskError>
     where
-        A: Handler<M>,
+        A: Receive<M>,
     {
         let (resolver, answer) = deferred();
         match &self.route {

@@ -92,6 +92,8 @@ pub(crate) enum Report {
     /// They failed.
     Failed(ExitReason),
     Answer(u64, Result<Block, AskError>),
+    /// The handler of this request has returned and will answer later; the next message may begin.
+    Later(u64),
     Info(u64, Box<Info>),
     /// A sign of life, with what the arbiter may want to know about progress.
     Beat {

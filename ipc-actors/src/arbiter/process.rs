@@ -160,7 +160,7 @@ impl Process {
         }
         match report {
             Report::Ready => Tree::told(ctx, origin.id, origin.incarnation, Told::Started),
-            Report::Answer(..) => origin.link.answered(report),
+            Report::Answer(..) | Report::Later(_) => origin.link.answered(report),
             Report::Info(request, info) => {
                 if let Some(Pending::Info(resolver)) = origin.link.take_pending(request) {
                     resolver.resolve(Ok(*info));

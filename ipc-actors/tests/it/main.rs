@@ -8,6 +8,7 @@ mod behaviours;
 mod budgets;
 mod desk;
 mod hostile;
+mod later;
 mod life;
 mod messages;
 mod operating;

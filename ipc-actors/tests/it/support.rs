@@ -12,6 +12,7 @@ use ipc_exchange::registry;
 
 use crate::actors::{Counter, Pid};
 use crate::behaviours::Victim;
+use crate::later::Board;
 
 /// Runs a test that must not hang, in a thread of its own.
 #[track_caller]
@@ -54,7 +55,7 @@ pub(crate) fn with_arbiter(test: impl FnOnce(&Arbiter) + Send + 'static) {
 pub(crate) fn set_up() {
     ipc_exchange::init_in_test(
         "support::process_of_an_actor",
-        registry![host::<Counter>, host::<Victim>],
+        registry![host::<Board>, host::<Counter>, host::<Victim>],
     );
 }
 
