@@ -1,0 +1,139 @@
+//! Chaos: real processes that are killed, stopped and starved at every step of each protocol, and what
+//! must hold then.
+//!
+//! It has a `main` of its own because it is started again in many roles: as a worker, as the process of
+//! an actor, and as the programs that the scenarios start and kill ([`session`]). Words select
+//! scenarios by a part of their names. `IPC_CHAOS_ROUNDS` plays them so often, each round with another
+//! seed; `IPC_CHAOS_SEED` repeats what was seen. After each scenario the books must balance
+//! ([`account`]).
+
+#![expect(clippy::print_stdout, reason = "the test runner prints what it does")]
+
+mod account;
+mod actors;
+mod arbiter;
+mod chance;
+mod crowd;
+mod detached;
+mod exchange;
+mod journal;
+mod parent;
+mod people;
+mod remote;
+mod scarcity;
+mod scenario;
+mod session;
+mod signals;
+mod tasks;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use account::Books;
+use chance::Chance;
+use scenario::Scenario;
+
+/// How long a scenario may take on a machine that does much else.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A role by its name, given the words that are left for it.
+type Role = (&'static str, fn(&[String]) -> ExitCode);
+
+/// What this program is when a scenario has started it.
+const ROLES: [Role; 13] = [
+    (parent::ROLE, parent::role),
+    (detached::STARTER, detached::starter),
+    (detached::READER, detached::reader),
+    (journal::ROLE, journal::role),
+    (journal::FILLER, journal::filler),
+    (crowd::ROLE, crowd::role),
+    (signals::ROLE, signals::role),
+    (scarcity::FEW, scarcity::few),
+    (scarcity::LITTLE, scarcity::little),
+    (scarcity::ONE, scarcity::one),
+    (arbiter::ROLE, arbiter::role),
+    (arbiter::SERVER, arbiter::server),
+    (remote::ROLE, remote::role),
+];
+
+const FAMILIES: [&[Scenario]; 10] = [
+    exchange::SCENARIOS,
+    parent::SCENARIOS,
+    detached::SCENARIOS,
+    journal::SCENARIOS,
+    crowd::SCENARIOS,
+    signals::SCENARIOS,
+    scarcity::SCENARIOS,
+    actors::SCENARIOS,
+    arbiter::SCENARIOS,
+    remote::SCENARIOS,
+];
+
+fn main() -> ExitCode {
+    tasks::before_init();
+    ipc_exchange::init(tasks::registry());
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [flag, name, words @ ..] = &arguments[..]
+        && flag == "--role"
+    {
+        session::end_with_the_scenario();
+        let role = ROLES.iter().find(|role| role.0 == name);
+        return role.map_or(ExitCode::FAILURE, |role| role.1(words));
+    }
+    let (flags, filters): (Vec<_>, Vec<_>) =
+        arguments.iter().partition(|word| word.starts_with('-'));
+    let wanted = |name: &str| {
+        let mut filters = filters.iter();
+        filters.len() == 0 || filters.any(|filter| name.contains(filter.as_str()))
+    };
+    let all = FAMILIES.concat().into_iter();
+    let chosen: Vec<_> = all.filter(|(name, _)| wanted(name)).collect();
+    if flags.iter().any(|flag| *flag == "--list") {
+        chosen.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
+    let rounds = number("IPC_CHAOS_ROUNDS").unwrap_or(1);
+    let seed = number("IPC_CHAOS_SEED").unwrap_or(std::process::id().into());
+    let mut failed = 0;
+    for round in 0..rounds {
+        for scenario in &chosen {
+            failed += u32::from(!run(*scenario, seed + round));
+        }
+    }
+    println!(
+        "{} scenarios, {rounds} rounds, {failed} failed",
+        chosen.len()
+    );
+    ExitCode::from(u8::from(failed > 0))
+}
+
+/// Plays a scenario; one that hangs ends everything, and what it has started ends with it.
+fn run((name, scenario): Scenario, seed: u64) -> bool {
+    let books = Books::open();
+    let begun = Instant::now();
+    let (done, finished) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        let result = catch_unwind(AssertUnwindSafe(|| scenario(&mut Chance::new(seed))));
+        let _ = done.send(());
+        result.is_ok()
+    });
+    if finished.recv_timeout(LIMIT).is_err() {
+        println!("{name} hangs, seed {seed}");
+        std::process::exit(101);
+    }
+    let mut passed = thread.join().unwrap_or(false);
+    if let Err(left) = books.balance() {
+        println!("left: {left}");
+        passed = false;
+    }
+    let verdict = if passed { "ok" } else { "FAILED" };
+    println!(
+        "{name} ... {verdict} ({:.1?}, seed {seed})",
+        begun.elapsed()
+    );
+    passed
+}
