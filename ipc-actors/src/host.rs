@@ -149,8 +149,9 @@ impl<A: Actor> Host<A> {
         });
         let beside = Arc::clone(&host);
         let beat = Duration::from_millis(boot.beat_ms.max(1));
+        let beats = (beat, Duration::from_millis(boot.timeout_ms));
         let control = thread::Builder::new().name("control".to_owned());
-        let last = match control.spawn(move || beside.control(orders, beat)) {
+        let last = match control.spawn(move || beside.control(orders, beats)) {
             Ok(_) => host.work(&mut selector, key, boot),
             Err(error) => Report::Failed(ExitReason::StartFailed(error.to_string())),
         };
@@ -236,8 +237,11 @@ impl<A: Actor> Host<A> {
     }
 
     /// Obeys orders, and gives signs of life in between.
-    fn control(&self, mut orders: Receiver<ToActor>, beat: Duration) {
-        let mut pulse = Pulse::default();
+    ///
+    /// `beats` are the time between two of these, and that in which a message must make progress.
+    fn control(&self, mut orders: Receiver<ToActor>, beats: (Duration, Duration)) {
+        let (beat, timeout) = beats;
+        let mut pulse = Pulse::new(beat);
         let mut next_beat = Instant::now() + beat;
         loop {
             match orders.recv_deadline(next_beat) {
@@ -253,15 +257,19 @@ impl<A: Actor> Host<A> {
             }
             let now = Instant::now();
             if now >= next_beat {
-                let busy = pulse.busy_us(&self.mailbox.status, now);
+                let busy = pulse.busy(&self.mailbox.status, now);
+                let busy = busy.filter(|_| !self.cpu_bound);
                 let sign = Report::Beat {
                     handled: self.mailbox.status.handled(),
                     waiting: self.mailbox.len() as u64,
-                    busy_us: busy.filter(|_| !self.cpu_bound),
+                    busy_us: busy.map(|busy| busy.as_micros() as u64),
                 };
                 // Never waits: an arbiter that does not read has other troubles.
                 drop(self.reports.try_send(FromActor(sign)));
-                next_beat = now + beat;
+                // Time is up at the very end of it and not a beat later.
+                let left = busy.and_then(|busy| timeout.checked_sub(busy));
+                let left = left.filter(|left| !left.is_zero());
+                next_beat = now + left.map_or(beat, |left| left.min(beat));
             }
         }
     }
@@ -307,23 +315,36 @@ impl<A: Actor> Host<A> {
 }
 
 /// What was last seen of the actor's progress.
-#[derive(Default)]
 struct Pulse {
+    /// How often it is looked.
+    every: Duration,
     steps: u64,
-    since: Option<Instant>,
+    looked: Instant,
+    /// For how long it was seen to stand still.
+    still: Duration,
 }
 
 impl Pulse {
-    /// For how long the actor has been at work without a step, in microseconds; `None` if it is idle.
-    fn busy_us(&mut self, status: &Status, now: Instant) -> Option<u64> {
-        let (busy, steps) = (status.busy_us(), status.steps());
-        if busy.is_none() || steps != self.steps {
-            self.since = None;
+    fn new(every: Duration) -> Self {
+        Self {
+            every,
+            steps: 0,
+            looked: Instant::now(),
+            still: Duration::ZERO,
         }
-        self.steps = steps;
-        let since = *self.since.get_or_insert(now);
-        let still = now.saturating_duration_since(since).as_micros() as u64;
+    }
+
+    /// For how long the actor has been at work without a step; `None` if it is idle.
+    fn busy(&mut self, status: &Status, now: Instant) -> Option<Duration> {
+        let (busy, steps) = (status.busy_us(), status.steps());
+        let since_last = now.saturating_duration_since(std::mem::replace(&mut self.looked, now));
+        if busy.is_none() || steps != std::mem::replace(&mut self.steps, steps) {
+            self.still = Duration::ZERO;
+        } else {
+            // When this thread did not run, with the whole machine or by a signal, neither did the actor.
+            self.still += since_last.min(self.every * 2);
+        }
         // Many short messages are one long stretch of work: only what was seen to stand still counts.
-        busy.map(|busy| busy.min(still))
+        busy.map(|busy| self.still.min(Duration::from_micros(busy)))
     }
 }

@@ -64,6 +64,7 @@ pub struct Spec<A: Actor> {
     pub(crate) traps_exits: bool,
     pub(crate) output_kept: usize,
     pub(crate) budget: Budget,
+    pub(crate) abort_grace: Duration,
 }
 
 /// How much of what a process says before it dies is kept unless a specification says otherwise.
@@ -85,6 +86,7 @@ impl<A: Actor> Spec<A> {
             traps_exits: false,
             output_kept: OUTPUT_KEPT,
             budget: Budget::new(),
+            abort_grace: Duration::from_secs(1),
         }
     }
 
@@ -207,13 +209,22 @@ impl<A: Actor> Spec<A> {
         self
     }
 
-    /// Kill the actor's process when it has shown no sign of life for this long
+    /// End the actor's process when it has shown no sign of life for this long
     /// ([`Silent`](crate::ExitReason::Silent)), or no progress with one message
     /// ([`Stuck`](crate::ExitReason::Stuck); see [`cpu_bound`](Spec::cpu_bound) and
     /// [`Context::progress`](crate::Context::progress)). Half a minute unless changed; `None` never does.
     #[must_use]
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.timeout = timeout.into();
+        self
+    }
+
+    /// How long a process that is [stuck](crate::ExitReason::Stuck) may take to end by SIGABRT, which
+    /// writes a core file where its limits allow one, before it is killed: a second unless changed.
+    /// With zero it is killed at once, as one that shows no sign of life always is.
+    #[must_use]
+    pub fn abort_grace(mut self, grace: Duration) -> Self {
+        self.abort_grace = grace;
         self
     }
 }
@@ -233,6 +244,7 @@ impl<A: Actor> Clone for Spec<A> {
             traps_exits: self.traps_exits,
             output_kept: self.output_kept,
             budget: self.budget.clone(),
+            abort_grace: self.abort_grace,
         }
     }
 }

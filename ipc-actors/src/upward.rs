@@ -86,6 +86,7 @@ pub(crate) struct Offspring {
     allowed: Option<Vec<String>>,
     output_kept: u64,
     budget: ipc_exchange::Budget,
+    abort_grace: std::time::Duration,
     params: Block,
 }
 
@@ -105,6 +106,7 @@ impl Offspring {
             allowed: spec.allowed.as_ref().map(|names| names.to_vec()),
             output_kept: spec.output_kept as u64,
             budget: spec.budget.clone(),
+            abort_grace: spec.abort_grace,
             params: Block(params),
         })
     }
@@ -121,6 +123,7 @@ impl Offspring {
         spec.allowed = self.allowed.map(Into::into);
         spec.output_kept = usize::try_from(self.output_kept).unwrap_or(usize::MAX);
         spec.budget = self.budget;
+        spec.abort_grace = self.abort_grace;
         Ok(spec.capacity(usize::try_from(self.capacity).unwrap_or(usize::MAX)))
     }
 }

@@ -67,6 +67,8 @@ pub struct Boot<P> {
     pub(crate) requests_max: u64,
     pub(crate) cpu_bound: bool,
     pub(crate) beat_ms: u64,
+    /// For how long it may work on a message without progress.
+    pub(crate) timeout_ms: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

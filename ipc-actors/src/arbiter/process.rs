@@ -32,6 +32,10 @@ pub(crate) struct Process {
     handled: Option<u64>,
     /// When it was last heard of.
     seen: Instant,
+    /// Until when it may still show that it lives, after its time-out.
+    doubt: Option<Instant>,
+    /// It was asked to dump and end.
+    is_aborted: bool,
     /// For how long it had worked on one message when it last said so.
     busy: Duration,
     alarm: Option<AlarmId>,
@@ -73,6 +77,7 @@ impl Process {
             requests_max: spec.requests_max,
             cpu_bound: spec.cpu_bound,
             beat_ms: beat(spec.timeout),
+            timeout_ms: millis(spec.timeout),
         };
         let options = ProcessOptions::new()
             .keep_output(spec.output_kept)
@@ -131,6 +136,8 @@ impl Process {
             last: None,
             handled: None,
             seen: Instant::now(),
+            doubt: None,
+            is_aborted: false,
             busy: Duration::ZERO,
             alarm,
         })
@@ -280,19 +287,40 @@ impl Process {
         self.handled
     }
 
+    /// Has it write a core file, if it may, and end; once. Answers whether it was given time for that.
+    pub(super) fn abort(&mut self, reason: ExitReason) -> bool {
+        self.why.get_or_insert(reason);
+        // The only error there can be is that it is gone, which is being told anyway.
+        !std::mem::replace(&mut self.is_aborted, true) && self.child.abort().is_ok()
+    }
+
     /// Alive: it was heard of within the time-out. Making progress: it has not worked on one message
     /// for longer than that. Before it is ready, its start time-out watches over it.
-    pub(super) fn health(&self, timeout: Duration, now: Instant) -> Option<Health> {
+    pub(super) fn health(&mut self, timeout: Duration, now: Instant) -> Option<Health> {
+        if self.is_aborted {
+            return None;
+        }
         if self.ends.is_some() {
             return Some(Health::Until(now + timeout));
-        }
-        if now.saturating_duration_since(self.seen) >= timeout {
-            return Some(Health::Bad(ExitReason::Silent));
         }
         if self.busy >= timeout {
             return Some(Health::Bad(ExitReason::Stuck));
         }
-        Some(Health::Until(self.seen.checked_add(timeout)?))
+        if now.saturating_duration_since(self.seen) < timeout {
+            self.doubt = None;
+            return Some(Health::Until(self.seen.checked_add(timeout)?));
+        }
+        // This loop may not have run itself, with the whole machine perhaps: what was said meanwhile is
+        // still to be read, and nothing can be held against those that could not run either. They get
+        // the time of one sign of life more, in which this loop does run.
+        let beat = timeout / 10;
+        match self.doubt {
+            Some(until) if now < until => Some(Health::Until(until)),
+            Some(until) if now.saturating_duration_since(until) < beat => {
+                Some(Health::Bad(ExitReason::Silent))
+            }
+            _ => Some(Health::Until(*self.doubt.insert(now + beat))),
+        }
     }
 }
 
@@ -350,8 +378,12 @@ pub(crate) fn control_options() -> DuctOptions {
 
 /// How often a process reports: ten times per time-out, so that a stuck one is found soon after.
 fn beat(timeout: Option<Duration>) -> u64 {
-    let tenth = timeout.map_or(u128::MAX, |timeout| timeout.as_millis() / 10);
-    u64::try_from(tenth.clamp(5, 10_000)).unwrap_or(10_000)
+    (millis(timeout) / 10).clamp(5, 10_000)
+}
+
+fn millis(timeout: Option<Duration>) -> u64 {
+    let millis = timeout.map(|timeout| timeout.as_millis());
+    u64::try_from(millis.unwrap_or(u128::MAX)).unwrap_or(u64::MAX)
 }
 
 fn reason_of(exit: Exit, child: &ipc_exchange::Process) -> ExitReason {

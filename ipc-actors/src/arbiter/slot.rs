@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ipc_dispatch::Context as LoopContext;
 
@@ -51,7 +51,9 @@ pub(crate) trait AnySlot {
     /// The actor will not come back. Answers how many messages are lost, as `ended`.
     fn close(&mut self) -> u64;
     /// When the incarnation must have shown life again, if it is watched.
-    fn health(&self, now: Instant) -> Option<Health>;
+    fn health(&mut self, now: Instant) -> Option<Health>;
+    /// How long a process that is stuck may take to write a core file.
+    fn abort_grace(&self) -> Duration;
     /// What is known of it without asking it.
     fn describe(&self) -> Info;
     /// Tells an actor that traps exits of the end of one that it was linked to. Answers whether it does.
@@ -433,8 +435,12 @@ impl<A: Actor> AnySlot for Slot<A> {
         lost
     }
 
-    fn health(&self, now: Instant) -> Option<Health> {
-        match &self.running {
+    fn abort_grace(&self) -> Duration {
+        self.seed.spec.abort_grace
+    }
+
+    fn health(&mut self, now: Instant) -> Option<Health> {
+        match &mut self.running {
             Running::Process(process) => process.health(self.seed.spec.timeout?, now),
             _ => None,
         }

@@ -461,6 +461,20 @@ impl Tree {
         match entry.slot.health(now) {
             Some(Health::Until(at)) => Next::At(at),
             Some(Health::Bad(reason)) => {
+                // One that is stuck can tell where, by a core file; one that is stopped does nothing more.
+                let grace = entry.slot.abort_grace();
+                let aborts = reason == ExitReason::Stuck && !grace.is_zero();
+                if aborts
+                    && let Some(process) = entry.slot.process()
+                    && process.abort(reason.clone())
+                {
+                    ctx.alarm(grace, move |ctx| {
+                        if Self::process(ctx, id, incarnation).is_some() {
+                            Self::kill(ctx, id, ExitReason::Stuck);
+                        }
+                    });
+                    return Next::Done;
+                }
                 // Its exit is reported as that of any process.
                 entry.slot.kill(reason);
                 Next::Done

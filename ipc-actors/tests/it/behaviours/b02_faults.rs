@@ -101,7 +101,7 @@ fn a02_a_core_file_is_told_of() {
 }
 
 /// Runs the rest in a folder of its own, with core files allowed if they may be.
-const CORES: &str = "folder=$(mktemp -d) && cd $folder || exit 1; ulimit -c unlimited; \"$@\"; \
+pub(super) const CORES: &str = "folder=$(mktemp -d) && cd $folder || exit 1; ulimit -c unlimited; \"$@\"; \
     status=$?; cd / && rmdir $folder; exit $status";
 
 /// Of much output the end is kept; an actor that wants its own standard error has it and nothing is

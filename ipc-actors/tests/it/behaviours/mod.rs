@@ -9,6 +9,7 @@
 mod alone;
 mod b01_killed;
 mod b02_faults;
+mod b03_stuck;
 mod b13_limits;
 mod b14_hostile;
 mod p12_auth;
