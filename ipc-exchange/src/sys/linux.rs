@@ -45,6 +45,12 @@ pub(crate) fn die_with_parent(parent: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Asks the kernel to let this process go on, if it is stopped, when the thread that started it ends:
+/// it can then see that its parent is gone, and to others this signal means nothing.
+pub(crate) fn wake_with_parent() -> io::Result<()> {
+    Ok(prctl::set_pdeathsig(Signal::SIGCONT)?)
+}
+
 /// Takes [`die_with_parent`] back: the lifeline ends this process and its group together.
 pub(crate) fn end_with_group() -> io::Result<()> {
     Ok(prctl::set_pdeathsig(None)?)

@@ -9,6 +9,7 @@
 //!   process's parent; or `Unsupported`.
 //! - `threads()`: how many threads this process has, where it can tell.
 //! - `die_with_parent(parent)`: a second line behind the lifeline, or nothing.
+//! - `wake_with_parent()`: lets a stopped process go on when its parent dies, or nothing.
 //! - `end_with_group()`: takes that back, for a process that has children in its group.
 //! - `await_end(pid)`: waits until a child has ended, without reaping it, or answers at once where
 //!   the system cannot do that; also when it was reaped elsewhere.
@@ -40,4 +41,5 @@ pub use linked::LINKED;
 pub(crate) use page::Page;
 pub(crate) use platform::{
     Sibling, await_end, die_with_parent, end_with_group, fork_sibling, is_unreaped, threads,
+    wake_with_parent,
 };

@@ -40,6 +40,11 @@ pub(crate) fn die_with_parent(parent: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Does nothing: a stopped process stays.
+pub(crate) fn wake_with_parent() -> io::Result<()> {
+    Ok(())
+}
+
 /// Does nothing: there is nothing to take back.
 pub(crate) fn end_with_group() -> io::Result<()> {
     Ok(())

@@ -10,7 +10,7 @@ use super::recording::{guarded, record_panics};
 use super::tasks::run_tasks;
 use super::{EXIT_ORPHAN, EXIT_REFUSED, detached, zygote};
 use crate::launch::{build_id, control_options};
-use crate::sys::die_with_parent;
+use crate::sys::{die_with_parent, wake_with_parent};
 use crate::wire::{FromWorker, Hello, PROTOCOL, Role, ToWorker};
 use crate::{Registry, TaskId};
 
@@ -90,6 +90,8 @@ fn run_program(
     let Ok(channel) = AnyChannel::from_fd(extra) else {
         return EXIT_REFUSED;
     };
+    // One that is stopped could not see that its parent is gone. Where this cannot be had it stays.
+    let _ = wake_with_parent();
     if watch(&control, PROGRAM_GRACE).is_err() || control.send(FromWorker::Ready).is_err() {
         return EXIT_REFUSED;
     }
