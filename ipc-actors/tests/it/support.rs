@@ -105,6 +105,12 @@ pub(crate) fn is_alive(pid: u32) -> bool {
     std::fs::metadata(format!("/proc/{pid}")).is_ok()
 }
 
+/// Whether there is no such process, or only its zombie, which its parent shall reap when it likes.
+pub(crate) fn has_ended(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.map_or(true, |stat| stat.contains(") Z ") || stat.contains(") X "))
+}
+
 /// Looks again and again until something is so.
 #[track_caller]
 pub(crate) fn eventually(mut so: impl FnMut() -> bool) {

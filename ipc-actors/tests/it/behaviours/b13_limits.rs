@@ -10,7 +10,7 @@ use ipc_exchange::Budget;
 use super::b02_faults::{end_of, victim};
 use super::victim::Deed;
 use super::{alone, skipped};
-use crate::support::{LIMIT, eventually, is_alive, spawn, with_arbiter};
+use crate::support::{LIMIT, eventually, has_ended, is_alive, spawn, with_arbiter};
 
 /// A control group in which others can be made, removed in the end.
 struct Delegated(PathBuf);
@@ -232,15 +232,10 @@ fn a13_a_replacement_waits_for_what_is_left() {
             assert!(!watch.is_ready() && is_alive(left));
             crate::support::signal(left, "KILL");
             let down = watch.wait_timeout(LIMIT).expect("in time").expect("an end");
-            assert!(!is_alive(left) || is_a_zombie(left), "{}", down.reason);
+            assert!(has_ended(left), "{}", down.reason);
             assert!(victim.ask(Deed::Pid).wait().is_ok_and(|pid| pid.is_ok()));
         });
     });
-}
-
-fn is_a_zombie(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.contains(") Z ") || stat.is_empty()
 }
 
 /// Limits that cannot be had fail the start, in words; unless that is said to be all right.

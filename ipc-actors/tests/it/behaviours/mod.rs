@@ -10,6 +10,8 @@ mod alone;
 mod b01_killed;
 mod b02_faults;
 mod b03_stuck;
+mod b04_orphans;
+mod b09_descriptors;
 mod b13_limits;
 mod b14_hostile;
 mod p12_auth;
