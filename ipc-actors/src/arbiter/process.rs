@@ -52,6 +52,10 @@ struct Ends {
 /// When to try again to read from a process whose channel cannot be watched.
 const READ_AGAIN: Duration = Duration::from_millis(10);
 
+/// The least time that a process has to show that it lives after its time-out: to be given a processor
+/// takes some of it on a machine that is busy.
+const DOUBT_MIN: Duration = Duration::from_millis(100);
+
 /// Which incarnation of which actor a report is from.
 #[derive(Clone)]
 struct Origin {
@@ -313,7 +317,7 @@ impl Process {
         // This loop may not have run itself, with the whole machine perhaps: what was said meanwhile is
         // still to be read, and nothing can be held against those that could not run either. They get
         // the time of one sign of life more, in which this loop does run.
-        let beat = timeout / 10;
+        let beat = (timeout / 10).max(DOUBT_MIN);
         match self.doubt {
             Some(until) if now < until => Some(Health::Until(until)),
             Some(until) if now.saturating_duration_since(until) < beat => {

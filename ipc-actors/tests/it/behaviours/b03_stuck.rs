@@ -12,7 +12,7 @@ use super::victim::{Deed, Victim};
 use super::{alone, figure};
 use crate::support::{LIMIT, eventually, signal, spawn, with_arbiter};
 
-const TIMEOUT: Duration = Duration::from_millis(500);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a machine that is busy otherwise may keep everybody waiting.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -215,12 +215,12 @@ fn a03_a_suspended_machine_kills_nobody() {
             for &pid in stopped.iter().rev() {
                 signal(pid, "STOP");
             }
-            pause(TIMEOUT * 3);
+            pause(TIMEOUT * 2);
             for &pid in stopped.iter().rev() {
                 signal(pid, "CONT");
             }
             // Long enough for whoever would be killed wrongly.
-            pause(TIMEOUT * 2);
+            pause(TIMEOUT * 3 / 2);
         }
         stdin.write_all(b"end\n").expect("it listens");
         eventually(|| child.try_wait().expect("a child").is_some());
