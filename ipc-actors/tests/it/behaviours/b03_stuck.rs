@@ -128,6 +128,7 @@ fn a_tree_to_be_suspended() {
         return;
     }
     with_arbiter(|arbiter| {
+        arbiter.on_end(|down| drop(writeln!(std::io::stderr(), "{down}")));
         let victims: Vec<_> = (0..4)
             .map(|_| spawn(arbiter, victim().timeout(TIMEOUT)))
             .collect();
@@ -212,13 +213,9 @@ fn a03_a_suspended_machine_kills_nobody() {
         assert_eq!(pids.len(), 5);
         let arbiter = &pids[4..];
         for stopped in [&pids[..], arbiter, &pids[..]] {
-            for &pid in stopped.iter().rev() {
-                signal(pid, "STOP");
-            }
+            signal_all(stopped, "-STOP");
             pause(TIMEOUT * 2);
-            for &pid in stopped.iter().rev() {
-                signal(pid, "CONT");
-            }
+            signal_all(stopped, "-CONT");
             // Long enough for whoever would be killed wrongly.
             pause(TIMEOUT * 3 / 2);
         }
@@ -226,6 +223,13 @@ fn a03_a_suspended_machine_kills_nobody() {
         eventually(|| child.try_wait().expect("a child").is_some());
         assert!(child.wait().expect("an end").success());
     });
+}
+
+/// In one go, as a machine is suspended.
+fn signal_all(pids: &[u32], signal: &str) {
+    let pids = pids.iter().map(u32::to_string);
+    let status = Command::new("kill").arg(signal).args(pids).status();
+    assert!(status.expect("a start").success(), "one of them is gone");
 }
 
 fn pause(time: Duration) {
