@@ -154,6 +154,11 @@ fn killed(error: &TaskError) -> bool {
     matches!(error.cause(), Cause::Lost { exit, .. } if exit.signal() == Some(9))
 }
 
+/// Whether its worker was killed, or all that were started for it.
+pub(crate) fn by_death(error: &TaskError) -> bool {
+    killed(error) || matches!(error.cause(), Cause::NoWorker { .. })
+}
+
 /// Before the hand-shake and, in the initializer, within it: not begun is not lost.
 fn workers_die_before_they_are_ready(_: &mut Chance) {
     for start in STARTS {
@@ -249,8 +254,7 @@ fn workers_die_at_any_moment_of_their_start(chance: &mut Chance) {
                     ledger.delivered(number);
                 }
                 Err(error) => {
-                    let no_worker = matches!(error.cause(), Cause::NoWorker { .. });
-                    assert!(no_worker || killed(&error), "{error}");
+                    assert!(by_death(&error), "{error}");
                     ledger.reported(number);
                 }
             }

@@ -37,7 +37,7 @@ use chance::Chance;
 use scenario::Scenario;
 
 /// How long a scenario may take on a machine that does much else.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// A role by its name, given the words that are left for it.
 type Role = (&'static str, fn(&[String]) -> ExitCode);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipc_exchange::{Exchange, ExchangeOptions, IntoTask, Program, Start};
 use nix::sys::signal::Signal;
@@ -129,13 +129,6 @@ fn a_parent_dies_at_every_step(chance: &mut Chance) {
         eventually(step, || notes(&trace).len() >= busy);
         tasks::pause(Duration::from_micros(chance.below(5000)));
         session.kill();
-        let begun = Instant::now();
-        eventually(step, || session.members().is_empty());
-        let took = begun.elapsed();
-        assert!(
-            took < Duration::from_secs(5),
-            "{step}: the last was there for {took:?}"
-        );
         session.assert_gone(step);
     }
 }

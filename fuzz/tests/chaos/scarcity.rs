@@ -208,16 +208,20 @@ pub(crate) fn one(_: &[String]) -> ExitCode {
         let options = ExchangeOptions::new().limit(3).start(start).retries(1);
         let exchange = options.open().expect("an exchange");
         let map = exchange.map(tasks::square, 0..1000);
-        let mut right = 0;
-        for (result, x) in map.zip(0..) {
+        let mut ended = 0;
+        for (result, x) in map.zip(0_u64..) {
             if x % 300 == 200 {
                 for pid in exchange.workers() {
                     signal(pid, Signal::SIGKILL);
                 }
             }
-            right += usize::from(result == Ok(x * x));
+            match result {
+                Ok(square) => assert_eq!(square, x * x),
+                Err(error) => assert!(crate::exchange::by_death(&error), "{error}"),
+            }
+            ended += 1;
         }
-        assert!(right > 990, "{right} of 1000");
+        assert_eq!(ended, 1000);
         crate::exchange::finish_alive(exchange);
     }
     println!("enough");

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 const MARK: &str = "IPC_CHAOS_SESSION";
 
 /// How long what must end may take to do so: a loaded machine is slow, and a hang is longer.
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// A program, what it has started, and its folder.
 pub(crate) struct Session {
