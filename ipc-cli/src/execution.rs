@@ -1,8 +1,7 @@
 //! The task that runs a command: what it prints goes to files, so that no output is too long.
 
-use std::env;
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -12,14 +11,20 @@ use std::time::Instant;
 use ipc_exchange::current;
 use serde::{Deserialize, Serialize};
 
-/// Names the folder for outputs to the workers.
-pub(crate) const FOLDER: &str = "IPC_CLI_OUTPUTS";
-
 /// What a worker's environment has and a command's has not.
-const PRIVATE: [&str; 2] = [FOLDER, "IPC_EXCHANGE_WORKER"];
+const PRIVATE: &str = "IPC_EXCHANGE_WORKER";
 
 /// Longer outputs stay in their files, and do not travel.
 const INLINE_LEN_MAX: u64 = 16 * 1024;
+
+/// A command to be run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Assignment {
+    /// The program and its arguments.
+    pub(crate) words: Vec<OsString>,
+    /// Where its standard output and error go. A job log knows it without them.
+    pub(crate) outputs: Option<[PathBuf; 2]>,
+}
 
 /// A command that has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +43,7 @@ pub(crate) struct Ended {
 pub(crate) enum Printed {
     /// All of it.
     Here(Vec<u8>),
-    /// It is in the file of [`output_paths`].
+    /// It is in the file that was given for it.
     InFile,
 }
 
@@ -57,20 +62,15 @@ pub(crate) enum Failed {
     Status(Ended),
 }
 
-/// Where the command of a submission writes its standard output and error.
-pub(crate) fn output_paths(folder: &Path, job: u64) -> [PathBuf; 2] {
-    ["out", "err"].map(|name| folder.join(format!("{job}.{name}")))
-}
-
 /// Runs a command: its first word names the program.
 ///
 /// # Errors
 ///
 /// When it cannot be run, or does not end with status 0.
-pub(crate) fn command(words: Vec<OsString>) -> Result<Ended, Failed> {
+pub(crate) fn command(assignment: Assignment) -> Result<Ended, Failed> {
     let began = Instant::now();
-    let ended = run(&words).map_err(|error| {
-        let program = words.first().cloned().unwrap_or_default();
+    let ended = run(&assignment).map_err(|error| {
+        let program = assignment.words.first().cloned().unwrap_or_default();
         Failed::Start(format!("cannot run '{}': {error}", program.display()))
     })?;
     let micros = began.elapsed().as_micros().try_into().unwrap_or(u64::MAX);
@@ -82,21 +82,20 @@ pub(crate) fn command(words: Vec<OsString>) -> Result<Ended, Failed> {
     }
 }
 
-fn run(words: &[OsString]) -> io::Result<Ended> {
+fn run(assignment: &Assignment) -> io::Result<Ended> {
     let task = current().ok_or(io::ErrorKind::Unsupported)?;
     task.starts_processes()?;
-    let folder = env::var_os(FOLDER).ok_or(io::ErrorKind::NotFound)?;
-    let [out, err] = output_paths(Path::new(&folder), task.job());
-    let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let outputs = assignment.outputs.as_ref();
+    let [out, err] = outputs.ok_or(io::ErrorKind::InvalidInput)?;
+    let words = assignment.words.split_first();
+    let (program, arguments) = words.ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(program);
     command
         .args(arguments)
         .stdin(Stdio::null())
-        .stdout(File::create(&out)?)
-        .stderr(File::create(&err)?);
-    for name in PRIVATE {
-        command.env_remove(name);
-    }
+        .stdout(File::create(out)?)
+        .stderr(File::create(err)?)
+        .env_remove(PRIVATE);
     // The command is in this worker's process group, which ends with the worker.
     let mut child = command.spawn()?;
     let pid = child.id();
@@ -106,12 +105,12 @@ fn run(words: &[OsString]) -> io::Result<Ended> {
         signal: status.signal(),
         pid,
         micros: 0,
-        stdout: collect(&out)?,
-        stderr: collect(&err)?,
+        stdout: collect(out)?,
+        stderr: collect(err)?,
     })
 }
 
-/// Takes what is in the file, if that is little, and then the file is gone.
+/// Takes what is in the file, if that is little.
 fn collect(path: &Path) -> io::Result<Printed> {
     let mut file = File::open(path)?;
     if file.metadata()?.len() > INLINE_LEN_MAX {
@@ -120,6 +119,5 @@ fn collect(path: &Path) -> io::Result<Printed> {
     let mut bytes = Vec::new();
     // A process that the command has left behind may still write.
     (&mut file).take(INLINE_LEN_MAX).read_to_end(&mut bytes)?;
-    fs::remove_file(path)?;
     Ok(Printed::Here(bytes))
 }

@@ -1,7 +1,5 @@
 //! Signals that end the command, for those parts of it that have no selector of their own.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::process;
 use std::thread;
 use std::time::Duration;
@@ -20,25 +18,24 @@ pub(crate) const SIGNALS: [i32; 3] = [1, 2, 15];
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Listens for signals: their numbers come to the receiver. The process ends with the status that
-/// tells of the signal if it has not ended soon after, and `folder` is removed then.
+/// tells of the signal if it has not ended soon after.
 ///
 /// # Errors
 ///
 /// What the system says.
-pub(crate) fn listen(folder: Option<PathBuf>) -> Result<Receiver<i32>> {
+pub(crate) fn listen() -> Result<Receiver<i32>> {
     let (sender, signals) = bounded(SIGNALS.len());
     let (told, ready) = bounded(1);
     let work = move || -> Result<()> {
         let mut selector = Selector::new()?;
         selector.set_persistent(true);
         for signal in SIGNALS {
-            let (sender, folder) = (sender.clone(), folder.clone());
+            let sender = sender.clone();
             selector.on_signal(signal, move |ctx: &mut Context<'_, ()>| {
                 // One that finds no room is one of many.
                 let _ = sender.try_send(signal);
-                let folder = folder.clone();
                 ctx.alarm(PATIENCE, move |_| -> () {
-                    give_up(signal, folder.as_deref())
+                    process::exit(SIGNALLED + signal)
                 });
             })?;
         }
@@ -58,12 +55,4 @@ pub(crate) fn listen(folder: Option<PathBuf>) -> Result<Receiver<i32>> {
             .context("cannot listen for signals")?;
     }
     Ok(signals)
-}
-
-fn give_up(signal: i32, folder: Option<&Path>) -> ! {
-    if let Some(folder) = folder {
-        // What cannot be removed stays; there is no time to complain.
-        let _ = fs::remove_dir_all(folder);
-    }
-    process::exit(SIGNALLED + signal)
 }

@@ -9,6 +9,8 @@ use crossbeam_channel::Sender;
 use ipc_exchange::{Claim, Handle, TaskError};
 use serde::de::DeserializeOwned;
 
+use super::spool::Spool;
+
 /// An input that is worked on, or whose result was not printed.
 #[derive(Debug)]
 pub(super) struct Job<V, E> {
@@ -16,8 +18,8 @@ pub(super) struct Job<V, E> {
     /// Its place in the job log.
     pub(super) claim: Option<Claim>,
     pub(super) tries_left: u32,
-    /// The number of its last submission.
-    pub(super) number: u64,
+    /// What its last attempt prints, as long as that may be needed.
+    pub(super) spool: Option<Spool>,
     pub(super) state: State<V, E>,
 }
 
@@ -28,6 +30,9 @@ pub(super) enum State<V, E> {
     Refused(String),
     Ended(Result<Result<V, E>, TaskError>),
 }
+
+/// An attempt that was submitted, and what it prints.
+pub(super) type Begun<V, E> = (State<V, E>, Option<Spool>);
 
 /// Tells which input's result has come.
 struct Bell {

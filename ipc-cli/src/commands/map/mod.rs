@@ -9,6 +9,7 @@ mod progress;
 mod report;
 mod run;
 mod source;
+mod spool;
 mod work;
 
 pub(crate) use args::MapArgs;

@@ -2,8 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::io::{self, Read, Seek, Write};
 
 use anyhow::{Context, Result};
 use indicatif::ProgressBar;
@@ -21,8 +20,8 @@ const CHUNK: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) enum Content {
     Bytes(Vec<u8>),
-    /// In a file, which is removed with this; it need not be there.
-    File(PathBuf),
+    /// All that is in a file.
+    File(File),
 }
 
 /// What there is to be shown of an input.
@@ -59,24 +58,17 @@ impl Shown {
     }
 }
 
-impl Drop for Content {
-    fn drop(&mut self) {
-        if let Self::File(path) = self {
-            // It may be gone already, and goes with its folder at the latest.
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
 impl Content {
-    fn open(&self) -> Result<Option<File>> {
+    /// The file, from its begin.
+    fn open(&self) -> Result<Option<&File>> {
         match self {
             Self::Bytes(_) => Ok(None),
-            Self::File(path) => match File::open(path) {
-                Ok(file) => Ok(Some(file)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(error).context("cannot read what a command has printed"),
-            },
+            Self::File(file) => {
+                let mut from = file;
+                from.rewind()
+                    .context("cannot read what a command has printed")?;
+                Ok(Some(file))
+            }
         }
     }
 

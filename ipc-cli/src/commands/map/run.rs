@@ -6,17 +6,15 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use crossbeam_channel::{Receiver, Sender, never, select, unbounded};
 use ipc_exchange::{Exchange, ExchangeOptions, Journal};
-use tempfile::TempDir;
 
 use super::args::{MapArgs, Order};
 use super::expand::expand;
 use super::halt::Verdict;
-use super::job::{Job, State};
+use super::job::{Begun, Job, State};
 use super::progress;
 use super::report::{Printer, Shown};
 use super::source::{Input, Source};
 use super::work::{Commands, Counting, Digests, Work};
-use crate::execution::FOLDER;
 use crate::interrupt;
 use crate::output::{Output, complain};
 use crate::run::Outcome;
@@ -24,6 +22,9 @@ use crate::tasks::TaskName;
 
 /// How many results may wait for one that comes before them.
 const WAITING_MAX: usize = 1024;
+
+/// How many of them may have their outputs in files, which are two descriptors each.
+const SPOOLED_MAX: usize = 64;
 
 /// Works on every input and prints the results.
 ///
@@ -35,12 +36,8 @@ pub(crate) fn run(args: &MapArgs) -> Result<Outcome> {
     let output = Output::open()?;
     let given = args.inputs();
     let Some(task) = args.task else {
-        let folder = TempDir::with_prefix("ipc-cli-map-").context("cannot make a folder")?;
         let inputs = given.map(|inputs| inputs.into_iter().map(Ok).collect());
-        let work = Commands::new(args.words(), folder.path());
-        let outcome = Run::start(args, work, inputs, output, Some(&folder))?.work();
-        drop(folder);
-        return outcome;
+        return Run::start(args, Commands::new(args.words()), inputs, output)?.work();
     };
     let inputs = given.map(|inputs| {
         let files = expand(inputs.into_iter().map(PathBuf::from)).into_iter();
@@ -50,10 +47,10 @@ pub(crate) fn run(args: &MapArgs) -> Result<Outcome> {
             .collect::<Vec<Input>>()
     });
     match task {
-        TaskName::Sha256 => Run::start(args, Digests, inputs, output, None)?.work(),
+        TaskName::Sha256 => Run::start(args, Digests, inputs, output)?.work(),
         TaskName::Wc => {
             let work = Counting::new(inputs.as_deref());
-            Run::start(args, work, inputs, output, None)?.work()
+            Run::start(args, work, inputs, output)?.work()
         }
     }
 }
@@ -84,8 +81,9 @@ struct Run<'a, W: Work> {
     /// Positions of those that have ended, in that order.
     ended: VecDeque<u64>,
     running: usize,
+    /// Those of them that have ended and have files.
+    spooled: usize,
     taken: u64,
-    submitted: u64,
     final_failures: u64,
     final_ends: u64,
     arrivals: (Sender<u64>, Receiver<u64>),
@@ -97,9 +95,8 @@ impl<'a, W: Work> Run<'a, W> {
         work: W,
         inputs: Option<Vec<Input>>,
         output: Output,
-        folder: Option<&TempDir>,
     ) -> Result<Self> {
-        let signals = interrupt::listen(folder.map(|folder| folder.path().to_owned()))?;
+        let signals = interrupt::listen()?;
         let journal = args.joblog.as_ref();
         let journal = journal.map(|path| Journal::open(path).context("cannot use the job log"));
         let source = match inputs {
@@ -115,10 +112,10 @@ impl<'a, W: Work> Run<'a, W> {
         if let Some(timeout) = args.timeout {
             options = options.timeout(timeout);
         }
-        match folder {
-            Some(folder) => options = options.prefetch(false).worker_env(FOLDER, folder.path()),
-            None => options = options.retries(args.retries),
-        }
+        options = match work.may_repeat() {
+            true => options.prefetch(false),
+            false => options.retries(args.retries),
+        };
         // What was submitted is begun, so that none is begun after a failure that ends all.
         let ahead = match args.halt.is_never() {
             true => work.ahead(workers),
@@ -137,8 +134,8 @@ impl<'a, W: Work> Run<'a, W> {
             jobs: BTreeMap::new(),
             ended: VecDeque::new(),
             running: 0,
+            spooled: 0,
             taken: 0,
-            submitted: 0,
             final_failures: 0,
             final_ends: 0,
             arrivals: unbounded(),
@@ -149,7 +146,6 @@ impl<'a, W: Work> Run<'a, W> {
     fn work(mut self) -> Result<Outcome> {
         let outcome = self.go();
         self.printer.bar.finish_and_clear();
-        // Before anything that the workers may still write to is removed.
         self.exchange.shutdown();
         outcome
     }
@@ -187,7 +183,9 @@ impl<'a, W: Work> Run<'a, W> {
     /// Waits for a result or an input; answers the signal if one comes instead.
     fn step(&mut self) -> Result<Option<i32>> {
         let nothing = never();
-        let room = self.running < self.ahead && self.jobs.len() < self.ahead + WAITING_MAX;
+        let room = self.running < self.ahead
+            && self.jobs.len() < self.ahead + WAITING_MAX
+            && self.spooled < SPOOLED_MAX;
         let wants = self.phase == Phase::Taking && room;
         let inputs = if wants { &self.source.inputs } else { &nothing };
         if self.arrivals.1.is_empty() && inputs.is_empty() {
@@ -234,6 +232,10 @@ impl<'a, W: Work> Run<'a, W> {
             return Ok(());
         }
         let refused = state.is_some();
+        let (state, spool) = match state {
+            Some(state) => (state, None),
+            None => self.submit(argument)?,
+        };
         let mut job = Job {
             input,
             claim,
@@ -242,13 +244,9 @@ impl<'a, W: Work> Run<'a, W> {
             } else {
                 0
             },
-            number: 0,
-            state: match state {
-                Some(state) => state,
-                None => self.submit(argument)?,
-            },
+            spool,
+            state,
         };
-        job.number = self.submitted;
         if refused {
             job.tries_left = 0;
             self.jobs.insert(index, job);
@@ -261,14 +259,14 @@ impl<'a, W: Work> Run<'a, W> {
         if ended { self.arrived(index) } else { Ok(()) }
     }
 
-    fn submit(&mut self, argument: W::Argument) -> Result<State<W::Value, W::Error>> {
+    fn submit(&mut self, mut argument: W::Argument) -> Result<Begun<W::Value, W::Error>> {
+        let spool = self.work.spool(&mut argument);
+        let spool = spool.context("cannot make files for what commands print")?;
         let handle = self
             .exchange
             .submit(self.work.task(), argument)
             .map_err(|error| error.reason().clone())?;
-        // Submissions are numbered from 1, and these are all that there are.
-        self.submitted += 1;
-        Ok(State::Running(handle))
+        Ok((State::Running(handle), spool))
     }
 
     /// The result of an input has come, or is there to be taken.
@@ -281,12 +279,12 @@ impl<'a, W: Work> Run<'a, W> {
         }
         if job.failed() && job.tries_left > 0 && self.phase != Phase::Halted {
             job.tries_left -= 1;
-            let number = job.number;
+            // What an attempt has printed that is not the last goes with its files.
+            job.spool = None;
             let argument = self.work.argument(&job.input);
-            self.forget(index, number);
-            let state = self.submit(argument)?;
+            let submitted = self.submit(argument)?;
             let job = self.jobs.get_mut(&index).expect("it was there above");
-            (job.state, job.number) = (state, self.submitted);
+            (job.state, job.spool) = submitted;
             if !job.poll(index, &self.arrivals.0) {
                 return Ok(());
             }
@@ -294,25 +292,18 @@ impl<'a, W: Work> Run<'a, W> {
             let _ = self.arrivals.0.send(index);
             return Ok(());
         }
+        if let State::Ended(Ok(result)) = &job.state
+            && !self.work.is_spooled(result)
+        {
+            job.spool = None;
+        }
+        self.spooled += usize::from(job.spool.is_some());
         self.running -= 1;
         self.final_ends += 1;
         self.final_failures += u64::from(job.failed());
         self.ended.push_back(index);
         self.halt();
         Ok(())
-    }
-
-    /// Removes what an attempt has printed that is not the last.
-    fn forget(&mut self, index: u64, number: u64) {
-        if let Some(job) = self.jobs.get(&index) {
-            match &job.state {
-                State::Ended(Ok(result)) => drop(self.work.show(&job.input, number, result)),
-                State::Ended(Err(error)) => {
-                    drop(self.work.show_error(number, error, self.args.timeout));
-                }
-                State::Running(_) | State::Refused(_) => {}
-            }
-        }
     }
 
     fn halt(&mut self) {
@@ -357,10 +348,12 @@ impl<'a, W: Work> Run<'a, W> {
     }
 
     /// Prints a result, and then writes it to the job log: what is there has been seen.
-    fn print(&mut self, job: Job<W::Value, W::Error>) -> Result<()> {
+    fn print(&mut self, mut job: Job<W::Value, W::Error>) -> Result<()> {
+        let spool = job.spool.take();
+        self.spooled -= usize::from(spool.is_some());
         let shown = match &job.state {
-            State::Ended(Ok(result)) => self.work.show(&job.input, job.number, result),
-            State::Ended(Err(error)) => self.work.show_error(job.number, error, self.args.timeout),
+            State::Ended(Ok(result)) => self.work.show(&job.input, spool, result),
+            State::Ended(Err(error)) => self.work.show_error(spool, error, self.args.timeout),
             State::Refused(reason) => Shown::problem(reason.clone()),
             State::Running(_) => return Ok(()),
         };

@@ -3,8 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipc_exchange::{Cause, Task, TaskError};
@@ -14,7 +14,8 @@ use serde_json::{Map, Value, json};
 
 use super::listing::{CountTable, digest_line};
 use super::report::{Content, Shown};
-use crate::execution::{self, Ended, Failed, Printed, output_paths};
+use super::spool::Spool;
+use crate::execution::{self, Assignment, Ended, Failed, Printed};
 use crate::tasks::{self, Counts};
 
 /// What is done with every input.
@@ -29,6 +30,16 @@ pub(super) trait Work {
     /// What it is given for an input.
     fn argument(&self, input: &OsStr) -> Self::Argument;
 
+    /// Files for what it prints, if it prints, of which the argument then tells.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    fn spool(&self, argument: &mut Self::Argument) -> io::Result<Option<Spool>> {
+        let _ = argument;
+        Ok(None)
+    }
+
     /// How many submissions make the workers busy, if there are so many workers.
     fn ahead(&self, workers: usize) -> usize;
 
@@ -37,13 +48,28 @@ pub(super) trait Work {
         false
     }
 
-    /// What came of an input, of the submission with this number.
-    fn show(&mut self, input: &OsStr, job: u64, result: &Result<Self::Value, Self::Error>)
-    -> Shown;
+    /// Whether a part of the result is in the files for what was printed.
+    fn is_spooled(&self, result: &Result<Self::Value, Self::Error>) -> bool {
+        let _ = result;
+        false
+    }
+
+    /// What came of an input.
+    fn show(
+        &mut self,
+        input: &OsStr,
+        spool: Option<Spool>,
+        result: &Result<Self::Value, Self::Error>,
+    ) -> Shown;
 
     /// What is left of an input that has no result.
-    fn show_error(&mut self, job: u64, error: &TaskError, timeout: Option<Duration>) -> Shown {
-        let _ = job;
+    fn show_error(
+        &mut self,
+        spool: Option<Spool>,
+        error: &TaskError,
+        timeout: Option<Duration>,
+    ) -> Shown {
+        drop(spool);
         Shown::problem(reason(error, timeout))
     }
 
@@ -98,7 +124,12 @@ impl Work for Digests {
         workers.max(SHORT_AHEAD)
     }
 
-    fn show(&mut self, input: &OsStr, _: u64, result: &Result<[u8; 32], String>) -> Shown {
+    fn show(
+        &mut self,
+        input: &OsStr,
+        _: Option<Spool>,
+        result: &Result<[u8; 32], String>,
+    ) -> Shown {
         match result {
             Ok(digest) => {
                 let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -163,7 +194,7 @@ impl Work for Counting {
         workers.max(SHORT_AHEAD)
     }
 
-    fn show(&mut self, input: &OsStr, _: u64, result: &Result<Counts, String>) -> Shown {
+    fn show(&mut self, input: &OsStr, _: Option<Spool>, result: &Result<Counts, String>) -> Shown {
         match result {
             Ok(counts) => {
                 let Counts {
@@ -187,35 +218,27 @@ impl Work for Counting {
 #[derive(Debug)]
 pub(super) struct Commands {
     words: Vec<OsString>,
-    /// Where outputs are.
-    folder: PathBuf,
 }
 
 /// Stands for the input.
 const PLACE: &[u8] = b"{}";
 
 impl Commands {
-    pub(super) fn new(words: &[OsString], folder: &Path) -> Self {
+    pub(super) fn new(words: &[OsString]) -> Self {
         let mut words = words.to_vec();
         let has_place = |word: &OsString| word.as_bytes().windows(2).any(|pair| pair == PLACE);
         if !words.iter().any(has_place) {
             words.push(OsString::from_vec(PLACE.to_vec()));
         }
-        Self {
-            words,
-            folder: folder.to_owned(),
-        }
+        Self { words }
     }
 
-    fn content(&self, printed: &Printed, path: &Path) -> Content {
-        match printed {
+    fn ended(spool: Option<Spool>, ended: &Ended) -> Shown {
+        let [out, err] = contents(spool);
+        let pick = |printed: &Printed, file| match printed {
             Printed::Here(bytes) => Content::Bytes(bytes.clone()),
-            Printed::InFile => Content::File(path.to_owned()),
-        }
-    }
-
-    fn ended(&self, job: u64, ended: &Ended) -> Shown {
-        let [out, err] = output_paths(&self.folder, job);
+            Printed::InFile => file,
+        };
         let problem = match (ended.code, ended.signal) {
             (Some(0), _) => None,
             (Some(code), _) => Some(format!("exit code {code}")),
@@ -227,8 +250,8 @@ impl Commands {
         fields.insert("signal".to_owned(), json!(ended.signal));
         fields.insert("micros".to_owned(), json!(ended.micros));
         Shown {
-            stdout: self.content(&ended.stdout, &out),
-            stderr: self.content(&ended.stderr, &err),
+            stdout: pick(&ended.stdout, out),
+            stderr: pick(&ended.stderr, err),
             prints: true,
             fields: Value::Object(fields),
             problem,
@@ -236,20 +259,45 @@ impl Commands {
     }
 }
 
+/// What is in the files.
+fn contents(spool: Option<Spool>) -> [Content; 2] {
+    match spool {
+        Some(spool) => spool.into_files().map(Content::File),
+        None => [Content::Bytes(Vec::new()), Content::Bytes(Vec::new())],
+    }
+}
+
 impl Work for Commands {
-    type Argument = Vec<OsString>;
+    type Argument = Assignment;
     type Value = Ended;
     type Error = Failed;
 
-    fn task(&self) -> Task<Vec<OsString>, Result<Ended, Failed>> {
+    fn task(&self) -> Task<Assignment, Result<Ended, Failed>> {
         Task::of(execution::command)
     }
 
-    fn argument(&self, input: &OsStr) -> Vec<OsString> {
+    fn argument(&self, input: &OsStr) -> Assignment {
         let words = self.words.iter();
-        words
-            .map(|word| replace(word.as_bytes(), input.as_bytes()))
-            .collect()
+        let words = words.map(|word| replace(word.as_bytes(), input.as_bytes()));
+        Assignment {
+            words: words.collect(),
+            outputs: None,
+        }
+    }
+
+    fn spool(&self, argument: &mut Assignment) -> io::Result<Option<Spool>> {
+        let spool = Spool::new()?;
+        argument.outputs = Some(spool.paths().clone());
+        Ok(Some(spool))
+    }
+
+    fn is_spooled(&self, result: &Result<Ended, Failed>) -> bool {
+        match result {
+            Ok(ended) | Err(Failed::Status(ended)) => {
+                [&ended.stdout, &ended.stderr].contains(&&Printed::InFile)
+            }
+            Err(Failed::Start(_)) => false,
+        }
     }
 
     fn ahead(&self, workers: usize) -> usize {
@@ -260,19 +308,24 @@ impl Work for Commands {
         true
     }
 
-    fn show(&mut self, _: &OsStr, job: u64, result: &Result<Ended, Failed>) -> Shown {
+    fn show(&mut self, _: &OsStr, spool: Option<Spool>, result: &Result<Ended, Failed>) -> Shown {
         match result {
-            Ok(ended) | Err(Failed::Status(ended)) => self.ended(job, ended),
+            Ok(ended) | Err(Failed::Status(ended)) => Self::ended(spool, ended),
             Err(Failed::Start(reason)) => Shown::problem(reason.clone()),
         }
     }
 
     /// What it had printed when it was killed comes out all the same.
-    fn show_error(&mut self, job: u64, error: &TaskError, timeout: Option<Duration>) -> Shown {
-        let [out, err] = output_paths(&self.folder, job);
+    fn show_error(
+        &mut self,
+        spool: Option<Spool>,
+        error: &TaskError,
+        timeout: Option<Duration>,
+    ) -> Shown {
+        let [stdout, stderr] = contents(spool);
         Shown {
-            stdout: Content::File(out),
-            stderr: Content::File(err),
+            stdout,
+            stderr,
             prints: true,
             ..Shown::problem(reason(error, timeout))
         }
@@ -323,8 +376,8 @@ mod tests {
     fn the_input_takes_its_places() {
         let check = |words: &[&str], input: &str, expected: &[&str]| {
             let words: Vec<OsString> = words.iter().map(Into::into).collect();
-            let commands = Commands::new(&words, Path::new("/"));
-            assert_eq!(commands.argument(OsStr::new(input)), expected);
+            let commands = Commands::new(&words);
+            assert_eq!(commands.argument(OsStr::new(input)).words, expected);
         };
         check(&["echo"], "a b", &["echo", "a b"]);
         check(&["cp", "{}", "/to/{}.{}"], "{}", &["cp", "{}", "/to/{}.{}"]);

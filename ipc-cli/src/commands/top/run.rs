@@ -36,7 +36,7 @@ pub(crate) fn run(args: &TopArgs) -> Result<Outcome> {
     };
     let address = target.address.to_string();
     let interval = Duration::from_secs_f64(args.interval);
-    let signals = interrupt::listen(None)?;
+    let signals = interrupt::listen()?;
     let (seen, end) = watch(target, interval)?;
     // A panic gives the terminal back, too.
     let terminal = ratatui::try_init().context("cannot use the terminal")?;
