@@ -7,9 +7,10 @@ mod ending;
 mod events;
 mod link;
 mod output;
+mod snapshot;
 mod state;
 
 pub(crate) use ending::{cancelled, finished_result};
 pub use events::{Events, ExchangeEvent};
+pub use snapshot::{Running, Snapshot};
 pub(crate) use state::Driver;
-pub use state::{Running, Snapshot};
