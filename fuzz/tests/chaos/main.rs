@@ -12,19 +12,27 @@
 mod account;
 mod actors;
 mod arbiter;
+mod calls;
 mod chance;
 mod crowd;
 mod detached;
 mod exchange;
 mod journal;
+mod loops;
 mod parent;
+mod pauses;
 mod people;
+mod poverty;
 mod remote;
+mod rings;
 mod scarcity;
 mod scenario;
 mod session;
 mod signals;
+mod storms;
 mod tasks;
+mod torn;
+mod victim;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -43,7 +51,11 @@ const LIMIT: Duration = Duration::from_secs(300);
 type Role = (&'static str, fn(&[String]) -> ExitCode);
 
 /// What this program is when a scenario has started it.
-const ROLES: [Role; 13] = [
+const ROLES: [Role; 17] = [
+    (loops::CROWD, loops::crowd),
+    (pauses::ECHO, pauses::echo),
+    (poverty::POOR, poverty::poor),
+    (storms::STORMED, storms::stormed),
     (parent::ROLE, parent::role),
     (detached::STARTER, detached::starter),
     (detached::READER, detached::reader),
@@ -59,7 +71,23 @@ const ROLES: [Role; 13] = [
     (remote::ROLE, remote::role),
 ];
 
-const FAMILIES: [&[Scenario]; 10] = [
+/// Those that are traced by the scenario that has started them, and end with it.
+const VICTIMS: [Role; 5] = [
+    (calls::CALLER, calls::caller),
+    (calls::SERVER, calls::server),
+    (rings::READER, rings::reader),
+    (rings::WRITER, rings::writer),
+    (torn::TORN, torn::torn),
+];
+
+const FAMILIES: [&[Scenario]; 17] = [
+    calls::SCENARIOS,
+    torn::SCENARIOS,
+    rings::SCENARIOS,
+    pauses::SCENARIOS,
+    storms::SCENARIOS,
+    poverty::SCENARIOS,
+    loops::SCENARIOS,
     exchange::SCENARIOS,
     parent::SCENARIOS,
     detached::SCENARIOS,
@@ -79,6 +107,9 @@ fn main() -> ExitCode {
     if let [flag, name, words @ ..] = &arguments[..]
         && flag == "--role"
     {
+        if let Some((_, victim)) = VICTIMS.iter().find(|role| role.0 == name) {
+            return victim(words);
+        }
         session::end_with_the_scenario();
         let role = ROLES.iter().find(|role| role.0 == name);
         return role.map_or(ExitCode::FAILURE, |role| role.1(words));

@@ -314,6 +314,16 @@ fn no_globs_no_naps_nothing_left_open() {
 }
 
 #[test]
+fn nothing_reads_the_wall_clock() {
+    // It jumps: no deadline, alarm or time-out may depend on it.
+    check_files(|_, path, text| {
+        let lines = code_lines(text).filter(|(_, line)| has_word(line, "SystemTime"));
+        let faults = lines.map(|(number, _)| format!("line {number}: the wall clock"));
+        faults.filter(|_| path.starts_with("src")).collect()
+    });
+}
+
+#[test]
 fn bench_and_fuzz_are_not_default_members() {
     let Some(root) = workspace() else { return };
     let manifest: toml::Table = read(&root.join("Cargo.toml")).parse().unwrap();
