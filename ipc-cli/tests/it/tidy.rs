@@ -314,12 +314,19 @@ fn no_globs_no_naps_nothing_left_open() {
 }
 
 #[test]
-fn nothing_reads_the_wall_clock() {
-    // It jumps: no deadline, alarm or time-out may depend on it.
+fn nothing_waits_by_the_wall_clock() {
+    // It jumps. When something was done, and until when what another machine shows is valid, can be
+    // told by nothing else.
+    const STAMPS: [&str; 2] = ["src/audit.rs", "src/remote/ticket.rs"];
     check_files(|_, path, text| {
+        let is_stamp = STAMPS.iter().any(|stamp| path == Path::new(stamp));
+        if is_stamp || !path.starts_with("src") {
+            return Vec::new();
+        }
         let lines = code_lines(text).filter(|(_, line)| has_word(line, "SystemTime"));
-        let faults = lines.map(|(number, _)| format!("line {number}: the wall clock"));
-        faults.filter(|_| path.starts_with("src")).collect()
+        lines
+            .map(|(number, _)| format!("line {number}: the wall clock"))
+            .collect()
     });
 }
 
