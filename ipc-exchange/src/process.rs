@@ -18,7 +18,7 @@ use crate::cgroup::Memory;
 use crate::group::{CLEAR_MAX, Group, LOOK_AGAIN};
 use crate::launch::{Control, Launch};
 use crate::outcome::lock;
-use crate::sys::{await_end, is_unreaped};
+use crate::sys::{await_end, is_child, is_unreaped};
 use crate::tail::Tail;
 use crate::wire::{FromWorker, Role};
 use crate::{Exit, ProcessOptions};
@@ -108,8 +108,8 @@ impl Process {
     ///
     /// What the system says. A process that has ended is no error.
     pub fn abort(&self) -> io::Result<()> {
-        let state = lock(&self.state);
-        if state.exit().is_some() {
+        let mut state = lock(&self.state);
+        if state.exit().is_some() || state.is_lost(self.pid) {
             return Ok(());
         }
         // Not reaped, and the lock keeps it so: the number is its own.
@@ -226,8 +226,8 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
-        let state = lock(&self.state);
-        if state.exit().is_some() {
+        let mut state = lock(&self.state);
+        if state.exit().is_some() || state.is_lost(self.pid) {
             return Ok(());
         }
         // Not reaped, and the lock keeps it so: the number is its own.
@@ -290,11 +290,26 @@ impl State {
             return Ok(self.exit());
         };
         end_rest(child);
-        let exit = child.try_wait()?.map(Exit::from);
+        let exit = match child.try_wait() {
+            Ok(status) => status.map(Exit::from),
+            // The system has reaped it: this program ignores SIGCHLD.
+            Err(error) if error.raw_os_error() == Some(Errno::ECHILD as i32) => Some(Exit::Unknown),
+            Err(error) => return Err(error),
+        };
         if let Some(exit) = exit {
             *self = Self::Exited(exit);
         }
         Ok(exit)
+    }
+
+    /// Whether the system has reaped it, as it does in a program that ignores SIGCHLD: its number may be
+    /// another's by now.
+    fn is_lost(&mut self, pid: u32) -> bool {
+        let lost = !is_child(group(pid));
+        if lost {
+            *self = Self::Exited(Exit::Unknown);
+        }
+        lost
     }
 
     /// Waits for it and reaps it.

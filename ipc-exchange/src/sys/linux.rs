@@ -75,6 +75,12 @@ pub(crate) fn is_unreaped(pid: Pid) -> bool {
     waitid(Id::Pid(pid), flags).is_ok_and(|status| status != WaitStatus::StillAlive)
 }
 
+/// Whether this process is a child that can still be waited for, ended or not.
+pub(crate) fn is_child(pid: Pid) -> bool {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    waitid(Id::Pid(pid), flags) != Err(Errno::ECHILD)
+}
+
 /// Which of the two processes this is after [`fork_sibling`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sibling {

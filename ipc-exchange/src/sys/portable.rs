@@ -62,6 +62,12 @@ pub(crate) fn is_unreaped(pid: Pid) -> bool {
     false
 }
 
+/// Not known.
+pub(crate) fn is_child(pid: Pid) -> bool {
+    let _ = pid;
+    true
+}
+
 /// Which of the two processes this is after [`fork_sibling`]; there is no such thing here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(dead_code, reason = "the contract of the platforms, never made here")]
