@@ -215,11 +215,13 @@ impl Link {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a message. One that wants an answer leaves at once, others with the next batch.
+    /// Takes a message. One that wants an answer leaves at once, others with the next batch. `helps` if
+    /// who asks waits for the answer, or says so when it does not ([`Help`]): else the loop must read.
     pub(crate) fn push(
         self: &Arc<Self>,
         command: CommandId,
         answered: Option<Answered>,
+        helps: bool,
         deadline: Deadline,
         encode: impl FnOnce(&mut Vec<u8>) -> Result<(), AskError>,
     ) -> Result<(), Refused> {
@@ -262,7 +264,7 @@ impl Link {
             }));
         }
         // Others that wait for answers are before it, and the loop never reads but in its turn.
-        let alone = out.pending.len() == 1 && out.late.is_empty() && !here;
+        let alone = out.pending.len() == 1 && out.late.is_empty() && !here && helps;
         let connected = out.sender.is_some();
         if connected && !out.flushing {
             let waits = !here && deadline == Deadline::Never;

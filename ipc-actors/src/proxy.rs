@@ -185,7 +185,7 @@ impl<A: Actor> Proxy<A> {
                     })
             }
             Route::Process(link) => link
-                .push(CommandId::of(M::NAME), None, deadline, |out| {
+                .push(CommandId::of(M::NAME), None, false, deadline, |out| {
                     encode(&message, out)
                 })
                 .map_err(|refused| refused.with(message)),
@@ -294,9 +294,13 @@ impl<A: Actor> Proxy<A> {
                     asked.answer(answer.and_then(decode));
                 });
                 let mut failed = None;
-                let pushed = link.push(CommandId::of(M::NAME), Some(answered), deadline, |out| {
-                    encode(&message, out).inspect_err(|error| failed = Some(error.clone()))
-                });
+                let pushed = link.push(
+                    CommandId::of(M::NAME),
+                    Some(answered),
+                    true,
+                    deadline,
+                    |out| encode(&message, out).inspect_err(|error| failed = Some(error.clone())),
+                );
                 match pushed {
                     Ok(()) => return answer.with_help(Arc::clone(link) as _),
                     // Dropping the callback has answered already.
@@ -355,7 +359,7 @@ impl<A: Actor> Proxy<A> {
                     answered.call(answer);
                 });
                 // Likewise.
-                let _ = link.push(command, Some(answered), Deadline::Now, |out| {
+                let _ = link.push(command, Some(answered), false, Deadline::Now, |out| {
                     out.extend_from_slice(body);
                     Ok(())
                 });

@@ -46,6 +46,20 @@ fn every_worker_works_and_every_message_is_answered_once() {
     });
 }
 
+/// Nobody reads for an answer that comes by a callback, and the sign of life that would have the loop
+/// look is seconds away.
+#[test]
+fn a_single_question_to_an_idle_pool_is_answered_at_once() {
+    with_arbiter(|arbiter| {
+        let pool = pool(arbiter, workers(1));
+        for _ in 0..100 {
+            let begun = std::time::Instant::now();
+            assert!(pool.ask_timeout(Pid, LIMIT).is_ok());
+            assert!(begun.elapsed() < LIMIT / 10, "{:?}", begun.elapsed());
+        }
+    });
+}
+
 #[test]
 fn killed_workers_are_replaced_and_their_work_is_done_by_others() {
     with_arbiter(|arbiter| {
