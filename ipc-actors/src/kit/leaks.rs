@@ -1,6 +1,6 @@
 //! A look at what is left behind.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -30,7 +30,8 @@ pub struct LeakGuard {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Found {
     descriptors: usize,
-    threads: usize,
+    /// Their names.
+    threads: BTreeMap<u32, String>,
     mappings: usize,
     /// Children, those that have ended and were not reaped among them, and who bears the mark.
     processes: BTreeSet<u32>,
@@ -40,15 +41,15 @@ struct Found {
 /// What a test has left behind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "left behind: {descriptors} descriptors, {threads} threads, {mappings} mappings of shared memory, \
+    "left behind: {descriptors} descriptors, threads {threads:?}, {mappings} mappings of shared memory, \
      processes {processes:?}, files {files:?}"
 )]
 #[non_exhaustive]
 pub struct Leaks {
     /// How many descriptors are open that were not.
     pub descriptors: usize,
-    /// How many threads there are that were not.
-    pub threads: usize,
+    /// The names of threads, if there are more than there were.
+    pub threads: Vec<String>,
     /// How many regions of shared memory are mapped that were not.
     pub mappings: usize,
     /// Child processes, zombies among them, and those that bear the mark.
@@ -137,7 +138,7 @@ impl LeakGuard {
             let before = &self.before;
             let leaks = Leaks {
                 descriptors: now.descriptors.saturating_sub(before.descriptors),
-                threads: now.threads.saturating_sub(before.threads),
+                threads: now.threads_beside(before),
                 mappings: now.mappings.saturating_sub(before.mappings),
                 processes: now
                     .processes
@@ -165,7 +166,7 @@ impl LeakGuard {
         let shared = |line: &&str| line.contains("/memfd:") || line.contains("/dev/shm/");
         Found {
             descriptors: count("/proc/self/fd"),
-            threads: count("/proc/self/task"),
+            threads: threads(),
             mappings: maps.lines().filter(shared).count(),
             processes,
             files: self.folder.as_deref().map(files).unwrap_or_default(),
@@ -173,10 +174,23 @@ impl LeakGuard {
     }
 }
 
+impl Found {
+    /// Only if there are more: one that has taken another's place is none too many.
+    fn threads_beside(&self, before: &Self) -> Vec<String> {
+        if self.threads.len() <= before.threads.len() {
+            return Vec::new();
+        }
+        let new = self.threads.iter();
+        new.filter(|(id, _)| !before.threads.contains_key(id))
+            .map(|(_, name)| name.clone())
+            .collect()
+    }
+}
+
 impl Leaks {
     fn is_empty(&self) -> bool {
-        let counts = [self.descriptors, self.threads, self.mappings];
-        counts == [0; 3] && self.processes.is_empty() && self.files.is_empty()
+        let left = [self.threads.len(), self.processes.len(), self.files.len()];
+        [self.descriptors, self.mappings] == [0; 2] && left == [0; 3]
     }
 }
 
@@ -187,6 +201,20 @@ fn count(folder: &str) -> usize {
 fn files(folder: &Path) -> BTreeSet<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).collect()
+}
+
+fn threads() -> BTreeMap<u32, String> {
+    let entries = fs::read_dir("/proc/self/task");
+    let entries = entries.into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let id = entry.file_name().to_str()?.parse().ok()?;
+            let name = fs::read_to_string(entry.path().join("comm")).ok()?;
+            Some((id, name.trim_end().to_owned()))
+        })
+        // Made once, when the first process is dropped that has not ended, for all that follow.
+        .filter(|(_, name)| name != "ipc-reaper")
+        .collect()
 }
 
 /// The children of all threads of this process.

@@ -21,8 +21,6 @@ pub(crate) struct Start {
     pub(crate) fail: Option<String>,
     pub(crate) panic: bool,
     pub(crate) hang: bool,
-    /// Where to write down which hook ran, if anywhere.
-    pub(crate) journal: Option<std::path::PathBuf>,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -151,6 +149,23 @@ pub(crate) enum Harm {
     Hoard(usize),
 }
 
+/// Has the actor start processes as long as there are numbers for them.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Bomb;
+
+impl Message for Bomb {
+    type Reply = ();
+    const NAME: &'static str = "bomb";
+}
+
+impl Handler<Bomb> for Counter {
+    fn handle(&mut self, _: Bomb, _: &mut Context<'_, Self>) {
+        loop {
+            drop(std::process::Command::new("sleep").arg("600").spawn());
+        }
+    }
+}
+
 impl Message for Add {
     type Reply = u64;
     const NAME: &'static str = "add";
@@ -177,7 +192,12 @@ impl Actor for Counter {
 
     fn commands(commands: &mut Commands<Self>) {
         commands.on::<Add>().on::<Pid>().on::<Harm>().on::<Visit>();
-        commands.on::<Call>().on::<Find>().on::<Hire>().on::<Tick>();
+        commands
+            .on::<Bomb>()
+            .on::<Call>()
+            .on::<Find>()
+            .on::<Hire>()
+            .on::<Tick>();
         commands.on_access::<Read>(Access::Authenticated);
     }
 

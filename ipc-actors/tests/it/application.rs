@@ -39,11 +39,21 @@ impl Server {
     }
 
     pub(crate) fn start_in(folder: Arc<TempDir>, arguments: &[&str]) -> Self {
+        let control = format!("unix:{}/control", folder.path().display());
+        let arguments = [&["--control", &control], arguments].concat();
+        Self::run_in(folder, &arguments)
+    }
+
+    /// Without a place for operators, unless the arguments name one.
+    pub(crate) fn start_plain(arguments: &[&str]) -> Self {
+        Self::run_in(Arc::new(tempfile::tempdir().expect("a folder")), arguments)
+    }
+
+    fn run_in(folder: Arc<TempDir>, arguments: &[&str]) -> Self {
         let path = folder.path().display();
         let mut child = Command::new(program())
             .args(["--bind", &format!("unix:{path}/echo")])
             .args(["--pidfile", &format!("{path}/pid")])
-            .args(["--control", &format!("unix:{path}/control")])
             .args(["--graceful-timeout", "2"])
             .args(arguments)
             .stdin(Stdio::null())

@@ -11,7 +11,7 @@ use ipc_actors::{
 use ipc_exchange::registry;
 
 use crate::actors::{Counter, Pid};
-use crate::behaviours::Victim;
+use crate::behaviours::{Victim, Witness};
 use crate::later::Board;
 
 /// Runs a test that must not hang, in a thread of its own.
@@ -55,7 +55,12 @@ pub(crate) fn with_arbiter(test: impl FnOnce(&Arbiter) + Send + 'static) {
 pub(crate) fn set_up() {
     ipc_exchange::init_in_test(
         "support::process_of_an_actor",
-        registry![host::<Board>, host::<Counter>, host::<Victim>],
+        registry![
+            host::<Board>,
+            host::<Counter>,
+            host::<Victim>,
+            host::<Witness>
+        ],
     );
 }
 

@@ -32,7 +32,7 @@ fn hammer(address: &Address, stop: &Arc<AtomicBool>, count: &Arc<AtomicU32>) {
 
 /// Runs `change` while clients hammer at the address; each gets at least some words through before and
 /// after.
-fn under_load(address: &Address, change: impl FnOnce()) -> u32 {
+pub(crate) fn under_load(address: &Address, change: impl FnOnce()) -> u32 {
     let (stop, count) = (
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicU32::new(0)),
@@ -57,11 +57,11 @@ fn under_load(address: &Address, change: impl FnOnce()) -> u32 {
     count.load(Ordering::Relaxed)
 }
 
-fn pid_in(path: &Path) -> Option<u32> {
+pub(crate) fn pid_in(path: &Path) -> Option<u32> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-fn control(folder: &Path) -> RemoteArbiter {
+pub(crate) fn control(folder: &Path) -> RemoteArbiter {
     let address = format!("unix:{}/control", folder.display());
     let address: Address = address.parse().expect("an address");
     RemoteArbiter::connect(&address, None).expect("an operator")

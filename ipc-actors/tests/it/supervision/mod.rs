@@ -2,7 +2,7 @@
 
 mod departures;
 mod histories;
-mod model;
+pub(crate) mod model;
 mod pools;
 mod rules;
-mod world;
+pub(crate) mod world;
