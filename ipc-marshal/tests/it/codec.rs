@@ -167,6 +167,21 @@ fn json_is_pinned_and_tells_positions() {
 }
 
 #[cfg(feature = "messagepack")]
+/// Found by fuzzing: read in a hurry, they came back as their neighbours.
+#[test]
+fn floats_come_back_as_themselves() {
+    for float in [2.225835780507201e-308, 3.115997963557178e-5, -0.0, f64::MAX] {
+        for &codec in AnyCodec::ALL {
+            if codec != AnyCodec::Raw {
+                let mut bytes = Vec::new();
+                codec.encode(&float, &mut bytes).unwrap();
+                let back: f64 = codec.decode(&bytes).unwrap();
+                assert_eq!(back.to_bits(), f64::to_bits(float), "{codec:?} {float:e}");
+            }
+        }
+    }
+}
+
 #[test]
 fn messagepack_is_pinned() {
     assert_eq!(
