@@ -302,7 +302,13 @@ impl Pool {
     }
 
     fn missing(&self) -> usize {
-        self.options.size.saturating_sub(self.staying())
+        // The place of one that took too long to start is free when it is gone: only then is its failure
+        // counted, and the next one put off.
+        let late = |worker: &&Worker| {
+            !worker.leaving && worker.phase == Phase::Killing { timed_out: true }
+        };
+        let late = self.workers.iter().filter(late).count();
+        self.options.size.saturating_sub(self.staying() + late)
     }
 
     fn advance(&mut self, now: Instant) {

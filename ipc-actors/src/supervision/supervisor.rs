@@ -519,10 +519,23 @@ impl Supervisor {
     fn blocks(child: &Child) -> bool {
         match child.phase {
             Phase::Down => matches!(child.want, Want::Up { .. }),
+            _ => Self::is_starting(child),
+        }
+    }
+
+    fn is_starting(child: &Child) -> bool {
+        match child.phase {
             Phase::Starting { .. } => true,
             Phase::Killing => child.start_timed_out,
-            Phase::Up { .. } | Phase::Stopping { .. } => false,
+            Phase::Down | Phase::Up { .. } | Phase::Stopping { .. } => false,
         }
+    }
+
+    /// Whether nobody may be started now: somebody is to be stopped first, or is starting, be it one
+    /// further back that was added or restarted by hand.
+    fn holds_starts(&self) -> bool {
+        let busy = |child: &Child| child.must_stop || Self::is_starting(child);
+        self.children.iter().any(busy)
     }
 
     /// When the next start becomes possible by the passing of time alone.
@@ -534,8 +547,7 @@ impl Supervisor {
         if self.is_side_by_side() {
             return self.children.iter().filter_map(waiting).min();
         }
-        let held = self.children.iter().any(|child| child.must_stop);
-        if held || !matches!(self.mode, Mode::Booting | Mode::Running) {
+        if self.holds_starts() || !matches!(self.mode, Mode::Booting | Mode::Running) {
             return None;
         }
         self.children
@@ -546,7 +558,7 @@ impl Supervisor {
 
     fn start_due(&mut self, now: Instant) {
         let side_by_side = self.is_side_by_side();
-        if !side_by_side && self.children.iter().any(|child| child.must_stop) {
+        if !side_by_side && self.holds_starts() {
             return;
         }
         for child in &mut self.children {

@@ -166,6 +166,39 @@ fn a_boot_loop_backs_off_and_gives_up() {
     );
 }
 
+/// Found by fuzzing: the next one was started before the failure was known, and so without delay, and one
+/// after the other as long as the killed ones did not go.
+#[test]
+fn a_start_that_hangs_is_a_failure_before_the_next_one() {
+    let limit = Duration::from_millis(50);
+    let delay = Duration::from_millis(100);
+    let backoff = Backoff {
+        min: delay,
+        max: delay,
+        ..Backoff::NONE
+    };
+    let now = Instant::now();
+    let mut pool = Pool::new(
+        PoolOptions {
+            start_timeout: Some(limit),
+            backoff,
+            ..options(1)
+        },
+        1,
+    );
+    pool.handle(PoolEvent::Boot, now);
+    assert_eq!(pool.poll_action(), Some(PoolAction::Start(WorkerKey(0))));
+    pool.handle(PoolEvent::Tick, now + limit);
+    assert_eq!(pool.poll_action(), Some(PoolAction::Kill(WorkerKey(0))));
+    assert_eq!(pool.poll_action(), None);
+    assert_eq!(pool.poll_timeout(), None, "its end is waited for");
+    pool.handle(PoolEvent::Exited(WorkerKey(0), crash()), now + limit);
+    assert_eq!(pool.poll_action(), None);
+    assert_eq!(pool.poll_timeout(), Some(now + limit + delay));
+    pool.handle(PoolEvent::Tick, now + limit + delay);
+    assert_eq!(pool.poll_action(), Some(PoolAction::Start(WorkerKey(1))));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -116,6 +116,39 @@ fn one_for_one_restarts_do_not_wait_for_each_other() {
     );
 }
 
+/// Found by fuzzing: one in front of the child that was starting did not wait for it.
+#[test]
+fn restarts_by_hand_wait_for_a_start_that_is_under_way() {
+    let now = Instant::now();
+    let options = SupervisorOptions {
+        strategy: Strategy::OneForAll,
+        ..SupervisorOptions::default()
+    };
+    let mut supervisor = Supervisor::new(options, 1);
+    let first = supervisor
+        .add("first", ChildPolicy::default(), now)
+        .unwrap();
+    supervisor.handle(Event::Boot, now);
+    supervisor.handle(Event::Ignored(first), now);
+    assert_eq!(
+        drain(&mut supervisor),
+        [Action::Start(first), Action::Ready]
+    );
+    let second = supervisor
+        .add("second", ChildPolicy::default(), now)
+        .unwrap();
+    supervisor.restart(first, now).unwrap();
+    assert_eq!(drain(&mut supervisor), [Action::Start(second)]);
+    let limit = ChildPolicy::default().start_timeout.unwrap();
+    assert_eq!(
+        supervisor.poll_timeout(),
+        Some(now + limit),
+        "time alone starts nobody"
+    );
+    supervisor.handle(Event::Started(second), now);
+    assert_eq!(drain(&mut supervisor), [Action::Start(first)]);
+}
+
 #[test]
 fn a_second_stop_does_not_restart_the_clock_and_a_kill_does_not_wait() {
     let shutdown = Shutdown::After(100 * MS);
