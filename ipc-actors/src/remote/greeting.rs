@@ -18,7 +18,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 
-use ipc_core::Deadline;
+use ipc_core::{AnyChannel, Channel, Deadline};
 use ipc_marshal::{AuthKey, Bincode, Codec, Duct};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ use super::ticket::Ticket;
 use crate::Access;
 
 /// A connection before and after the greeting: frames are bytes.
-pub(super) type Wire = Duct<(), ()>;
+pub(super) type Wire<Ch = AnyChannel> = Duct<(), (), Bincode, Ch>;
 
 /// The longest frame before the peer is known, in bytes.
 pub(super) const GREETING_LEN_MAX: usize = 4096;
@@ -176,8 +176,8 @@ impl Raise<'_> {
 }
 
 /// Greets a listener. With a key, the listener must prove that it knows it.
-pub(super) fn greet(
-    wire: &mut Wire,
+pub(super) fn greet<Ch: Channel>(
+    wire: &mut Wire<Ch>,
     shown: Shown<'_>,
     deadline: Deadline,
 ) -> Result<Greeted, GreetingError> {
@@ -224,8 +224,8 @@ pub(super) fn greet(
 
 /// Receives a caller: `grant` says what one may do that has proved this; `secret` is what the keys of
 /// tickets are made from.
-pub(super) fn receive<T>(
-    wire: &mut Wire,
+pub(super) fn receive<T, Ch: Channel>(
+    wire: &mut Wire<Ch>,
     keys: &[AuthKey],
     secret: &AuthKey,
     arbiter: u64,
@@ -287,12 +287,16 @@ fn session(key: &AuthKey, label: &[u8], hello: &[u8], challenge: &[u8]) -> AuthK
     AuthKey::new(key.sign(&[b"session", label, hello, challenge]))
 }
 
-fn say(wire: &mut Wire, frame: &[u8], deadline: Deadline) -> Result<(), GreetingError> {
+fn say<Ch: Channel>(
+    wire: &mut Wire<Ch>,
+    frame: &[u8],
+    deadline: Deadline,
+) -> Result<(), GreetingError> {
     wire.send_bytes(frame, deadline)
         .map_err(|_| GreetingError::Refused)
 }
 
-fn hear(wire: &mut Wire, deadline: Deadline) -> Result<Vec<u8>, GreetingError> {
+fn hear<Ch: Channel>(wire: &mut Wire<Ch>, deadline: Deadline) -> Result<Vec<u8>, GreetingError> {
     wire.recv_with(deadline, |message| message.bytes().to_vec())
         .map_err(|_| GreetingError::Refused)
 }
