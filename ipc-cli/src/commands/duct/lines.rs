@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use ipc_marshal::PAYLOAD_LEN_MAX;
 use serde_json::Value;
 
+use super::payload;
 use crate::output::complain;
 
 /// How many values wait for a peer before no more are read.
@@ -108,11 +109,9 @@ fn pass_on(values: &Sender<Value>, is_coming: &AtomicBool, faults: &Faults) -> R
         if line.is_empty() {
             break;
         }
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        match serde_json::from_slice(&line) {
-            Ok(value) => {
+        match payload::parse(&line) {
+            Ok(None) => {}
+            Ok(Some(value)) => {
                 // Nobody is there to send it any more.
                 if values.send(value).is_err() {
                     break;

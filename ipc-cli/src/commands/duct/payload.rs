@@ -1,11 +1,23 @@
-//! JSON values as payloads of any codec, and back.
+//! JSON values out of lines, as payloads of any codec, and back.
 
 use std::fmt;
 
 use anyhow::{Context, Result, bail};
 use ipc_marshal::{AnyCodec, Codec};
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+
+/// The value in a line; none in a blank one.
+///
+/// # Errors
+///
+/// When the line is no JSON.
+pub(super) fn parse(line: &[u8]) -> serde_json::Result<Option<Value>> {
+    if line.iter().all(u8::is_ascii_whitespace) {
+        return Ok(None);
+    }
+    serde_json::from_slice(line).map(Some)
+}
 
 /// The payload of `value`.
 ///
@@ -58,16 +70,28 @@ fn bytes_of(value: &Value) -> Result<Vec<u8>> {
 /// What JSON shows of any value of a self-describing codec.
 ///
 /// Bytes are a list of numbers, numbers that are none `null`, whole numbers beyond 64 bits strings of
-/// digits, and keys that are no strings become the JSON that they are.
+/// digits, and keys that are no strings become the JSON that they are. A key has no map in it: text in
+/// text in text would be twice as long each time.
 struct Printable(Value);
 
 impl<'de> Deserialize<'de> for Printable {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Any).map(Self)
+        Any { in_key: false }.deserialize(deserializer).map(Self)
     }
 }
 
-struct Any;
+#[derive(Clone, Copy)]
+struct Any {
+    in_key: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Any {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
 
 impl<'de> Visitor<'de> for Any {
     type Value = Value;
@@ -130,15 +154,20 @@ impl<'de> Visitor<'de> for Any {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(Printable(item)) = items.next_element()? {
+        while let Some(item) = items.next_element_seed(self)? {
             list.push(item);
         }
         Ok(list.into())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        if self.in_key {
+            return Err(A::Error::custom(
+                "a map in the key of a map cannot be shown",
+            ));
+        }
         let mut map = Map::new();
-        while let Some((Printable(key), Printable(value))) = entries.next_entry()? {
+        while let Some((key, value)) = entries.next_entry_seed(Any { in_key: true }, self)? {
             let key = match key {
                 Value::String(text) => text,
                 other => other.to_string(),
@@ -170,6 +199,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_is_printed_is_read_again_as_the_same() {
+        for line in [
+            "2.225835780507201e-308",
+            "[-0.0, 1e300, 0.1]",
+            "18446744073709551615",
+        ] {
+            let value = parse(line.as_bytes()).unwrap().unwrap();
+            for &codec in AnyCodec::ALL {
+                if codec != AnyCodec::Raw {
+                    let shown = decode(codec, &encode(codec, &value).unwrap()).unwrap();
+                    assert_eq!(shown, value, "{codec:?}");
+                    let again = parse(shown.to_string().as_bytes()).unwrap();
+                    assert_eq!(again, Some(shown), "{codec:?}");
+                }
+            }
+        }
+        assert_eq!(parse(b" \t\r\n").unwrap(), None);
+        assert!(parse(b"{\"a\": 1").is_err());
     }
 
     #[test]
@@ -206,6 +256,22 @@ mod tests {
             json!("18446744073709551616"),
         );
         check(b"\x80\x03G\x7f\xf8\x00\x00\x00\x00\x00\x00.", json!(null));
+    }
+
+    /// Found by fuzzing: each map was the text of a key, so a hundred bytes became gigabytes.
+    #[test]
+    fn maps_in_keys_cannot_become_long() {
+        let check = |payload: &[u8]| decode(AnyCodec::MessagePack, payload);
+        assert_eq!(
+            check(b"\x81\x92\x01\xa1x\x02").unwrap(),
+            json!({"[1,\"x\"]": 2})
+        );
+        let error = check(&[0x81; 100]).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("a map in the key of a map"),
+            "{error:#}"
+        );
+        assert!(check(b"\x81\x91\x81\x01\x02\x03").is_err());
     }
 
     #[test]
