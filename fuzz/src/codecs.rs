@@ -16,6 +16,17 @@ enum Everything {
     Map(BTreeMap<String, Everything>),
     Units(Vec<()>),
     Pair((bool, [u16; 3])),
+    Float(Float),
+}
+
+/// Equal if it is the same number, or none.
+#[derive(Debug, Serialize, Deserialize)]
+struct Float(f64);
+
+impl PartialEq for Float {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_bits() == other.0.to_bits() || self.0.is_nan() && other.0.is_nan()
+    }
 }
 
 /// Whatever the bytes, decoding answers a value or an error, without exhausting stack or memory; what

@@ -4,27 +4,30 @@
 
 mod address;
 mod codecs;
+mod duct;
 mod frames;
+mod handshake;
 mod journal;
-#[cfg(not(test))]
 mod placement;
+mod restart;
 mod ring;
 mod scheduler;
 mod selector;
+mod tape;
 
 pub use address::address;
 pub use codecs::codecs;
+pub use duct::duct_input;
 pub use frames::{foreign_frames, native_frames};
+pub use handshake::handshake;
 pub use journal::journal;
-#[cfg(not(test))]
 pub use placement::placement;
+pub use restart::restart;
 pub use ring::ring;
 pub use scheduler::scheduler;
 pub use selector::selector;
 
-/// The exchange's placement has no public face: it is pure, so its files compile here too, without
-/// their tests.
-#[cfg(not(test))]
+/// The exchange's placement has no public face: it is pure, so its files compile here too.
 #[path = "../../ipc-exchange/src/plan/mod.rs"]
 #[expect(
     dead_code,
@@ -32,3 +35,6 @@ pub use selector::selector;
     reason = "it is whole there, and here only what the property needs is used"
 )]
 mod plan;
+
+/// What the greeting of remote actors knows by this path.
+use ipc_actors::Access;

@@ -67,3 +67,18 @@ fn placement() {
 fn journal() {
     replay("journal", fuzz::journal);
 }
+
+#[test]
+fn handshake() {
+    replay("handshake", fuzz::handshake);
+}
+
+#[test]
+fn restart() {
+    replay("restart", fuzz::restart);
+}
+
+#[test]
+fn duct_input() {
+    replay("duct_input", fuzz::duct_input);
+}
