@@ -2,6 +2,9 @@
 //!
 //! A fuzz target calls one of them; `tests/it` replays the committed corpora through all.
 
+// Files of other crates compile here too, without their tests.
+#![cfg(not(test))]
+
 mod address;
 mod codecs;
 mod duct;
@@ -36,5 +39,13 @@ pub use selector::selector;
 )]
 mod plan;
 
-/// What the greeting of remote actors knows by this path.
-use ipc_actors::Access;
+/// What the files of the actors know by these paths.
+use ipc_actors::{Access, ActorId};
+mod command {
+    use ipc_marshal::{Bincode, Codec, EncodeError};
+    use serde::Serialize;
+
+    pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        Bincode.encode(value, out)
+    }
+}

@@ -4,6 +4,8 @@ mod introduction;
 mod line;
 mod peer;
 mod proofs;
+mod raise;
+mod sealed;
 
 pub use proofs::handshake;
 
@@ -17,3 +19,10 @@ mod greeting;
     reason = "it is whole there, and here only what the property needs is used"
 )]
 mod seal;
+#[path = "../../../ipc-actors/src/remote/ticket.rs"]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    reason = "it is whole there, and here only what the property needs is used"
+)]
+mod ticket;

@@ -7,6 +7,7 @@ use ipc_marshal::{AuthKey, Bincode, Codec, Decoder, FrameKind, Framing};
 use serde::Serialize;
 
 use super::line::{Script, Turn};
+use super::ticket::Ticket;
 use crate::tape::Tape;
 
 const CHALLENGE: &[u8] = b"#CHALLENGE#";
@@ -32,6 +33,8 @@ pub(super) enum Role {
 pub(super) struct Peer<'a> {
     role: Role,
     key: Option<AuthKey>,
+    /// What the key belongs to, unless it is the arbiter's own.
+    pub(super) ticket: Option<Ticket>,
     framing: Framing,
     /// What an honest one said on an earlier connection.
     recorded: &'a [Vec<u8>],
@@ -71,6 +74,7 @@ impl<'a> Peer<'a> {
         Self {
             role,
             key,
+            ticket: None,
             framing,
             recorded,
             tape,
@@ -145,14 +149,11 @@ impl<'a> Peer<'a> {
     /// Calls the arbiter under test.
     fn as_caller(&self) -> Option<Vec<u8>> {
         match self.honest.len() {
-            0 => Some(encoded(&(1_u16, NONCE, self.key.is_some()))),
+            0 => Some(encoded(&(2_u16, NONCE, self.key.is_some()))),
             1 => {
                 let challenge = self.heard.first()?;
-                Some(encoded(&self.sign(&[
-                    b"client",
-                    &self.honest[0],
-                    challenge,
-                ])))
+                let mac = self.sign(&[b"client", &self.honest[0], challenge]);
+                Some(encoded(&(mac, &self.ticket)))
             }
             _ => None,
         }
@@ -162,10 +163,11 @@ impl<'a> Peer<'a> {
     fn as_arbiter(&self) -> Option<Vec<u8>> {
         let (hello, proof) = (self.heard.first()?, self.heard.get(1));
         match self.honest.len() {
-            0 => Some(encoded(&(1_u16, NONCE, 9_u64, self.key.is_some()))),
+            0 => Some(encoded(&(2_u16, NONCE, 9_u64, self.key.is_some()))),
             1 => {
                 let (challenge, proof) = (&self.honest[0], proof?);
-                let right = encoded(&self.sign(&[b"client", hello, challenge]));
+                let mac = self.sign(&[b"client", hello, challenge]);
+                let right = encoded(&(mac, &self.ticket));
                 if *proof != right {
                     return None;
                 }
@@ -189,7 +191,10 @@ impl<'a> Peer<'a> {
         Some(match self.role {
             Role::Listener => (0, tagged(heard(0)?)?),
             Role::Client => (2, tagged(heard(1)?)?),
-            Role::Called => (1, encoded(&mac(&[b"client", first, heard(0)?])?)),
+            Role::Called => {
+                let mac = mac(&[b"client", first, heard(0)?])?;
+                (1, encoded(&(mac, &self.ticket)))
+            }
             Role::Caller => {
                 let level = Access::Authenticated;
                 let parts: [&[u8]; 5] = [b"listener", heard(0)?, first, heard(1)?, &[level as u8]];

@@ -4,19 +4,75 @@ use std::sync::OnceLock;
 
 use ipc_actors::Access;
 use ipc_core::Deadline;
-use ipc_marshal::{AuthKey, AuthRole, Bincode, Decoder, Duct, DuctOptions, FrameKind, Framing};
+use ipc_marshal::{
+    AuthKey, AuthRole, Bincode, Codec, Decoder, Duct, DuctOptions, FrameKind, Framing,
+};
 
-use super::greeting::{self, GREETING_LEN_MAX, Greeted};
+use super::greeting::{self, GREETING_LEN_MAX, Greeted, Proved, Shown};
 use super::introduction::introduction;
 use super::line::Line;
-use super::peer::{Peer, Role, encoded};
-use super::seal::Seal;
+use super::peer::{Peer, Role};
+use super::raise::raised;
+use super::sealed::sealed;
+use super::ticket::{Rights, Ticket};
 use crate::tape::Tape;
 
 type Wire<'a> = Duct<(), (), Bincode, Line<Peer<'a>>>;
 
 fn key() -> AuthKey {
     AuthKey::new("what both ends know").sha256_only()
+}
+
+/// What the keys of tickets are made from.
+fn secret() -> AuthKey {
+    AuthKey::new("of the arbiter alone")
+}
+
+/// A ticket, narrowed as often as `times` says, and its key.
+fn ticket(times: u8) -> (Ticket, AuthKey) {
+    let actor = Bincode.decode(&[7]).expect("a number is an id");
+    let rights = Rights::new().access(Access::Peer);
+    let mut given = Ticket::grant(&secret(), actor, "desk", rights);
+    for number in 0..times {
+        let less = Rights::all()
+            .commands(["read", "add"])
+            .incarnation(number.into());
+        given = given.0.narrow(given.1, less);
+    }
+    (given.0, AuthKey::new(given.1))
+}
+
+/// What this side has, and what the peer has.
+struct Keys {
+    ours: Option<AuthKey>,
+    theirs: Option<AuthKey>,
+    ticket: Option<Ticket>,
+    /// Whether the peer has what it needs.
+    is_right: bool,
+}
+
+impl Keys {
+    fn new(role: Role, setting: u8) -> Self {
+        let arbiters = matches!(role, Role::Called | Role::Caller);
+        let (ticket, right) = if arbiters && setting & 0x20 != 0 {
+            let (ticket, right) = ticket(setting >> 6);
+            (Some(ticket), Some(right))
+        } else {
+            (None, (!arbiters || setting & 4 == 0).then(key))
+        };
+        let is_right = setting >> 3 & 3 <= 1;
+        let theirs = match setting >> 3 & 3 {
+            0 | 1 => right.clone(),
+            2 => Some(AuthKey::new("not what the other end knows")),
+            _ => None,
+        };
+        Self {
+            ours: right,
+            theirs,
+            ticket,
+            is_right,
+        }
+    }
 }
 
 fn wire(framing: Framing, script: Peer<'_>) -> Wire<'_> {
@@ -26,10 +82,11 @@ fn wire(framing: Framing, script: Peer<'_>) -> Wire<'_> {
         .from_channel(Line::new(script))
 }
 
-/// Runs the side under test. With a key, what it makes of the peer; `Ok(None)` is success that leaves
-/// nothing behind.
-fn run(role: Role, key: Option<&AuthKey>, wire: &mut Wire<'_>) -> Result<Option<Greeted>, String> {
+/// Runs the side under test, and answers what it makes of the peer; nothing is left behind where
+/// Python's connections authenticate.
+fn run(role: Role, keys: &Keys, wire: &mut Wire<'_>) -> Result<Option<Greeted>, String> {
     let never = Deadline::Never;
+    let ours = keys.ours.as_ref();
     match role {
         Role::Listener | Role::Client => {
             let side = if role == Role::Listener {
@@ -37,26 +94,42 @@ fn run(role: Role, key: Option<&AuthKey>, wire: &mut Wire<'_>) -> Result<Option<
             } else {
                 AuthRole::Client
             };
-            let key = key.expect("these hand-shakes are for those who have one");
+            let key = ours.expect("these hand-shakes are for those who have one");
             let done = wire.authenticate(key, side, never);
             done.map(|()| None).map_err(|error| error.to_string())
         }
         Role::Called => {
             wire.limit_payload(GREETING_LEN_MAX);
-            let keys: Vec<AuthKey> = key
+            let ours = ours.filter(|_| keys.ticket.is_none());
+            let known: Vec<AuthKey> = ours
                 .into_iter()
                 .flat_map(|key| [AuthKey::new("another"), key.clone()])
                 .collect();
-            let grant = |proved: Option<usize>| match proved {
-                Some(_) => Some(Access::Authenticated),
-                None => Some(Access::Public),
+            let grant = |proved: Proved| match proved {
+                Proved::Nothing => Some((Access::Public, ())),
+                Proved::Key(index) => (index == 1).then_some((Access::Authenticated, ())),
+                Proved::Ticket(ticket) => {
+                    assert_eq!(
+                        Some(&ticket),
+                        keys.ticket.as_ref(),
+                        "a ticket out of nothing"
+                    );
+                    ticket.warrant().map(|_| (Access::Authenticated, ()))
+                }
             };
-            let greeted = greeting::receive(wire, &keys, 9, never, grant);
-            greeted.map(Some).map_err(|error| error.to_string())
+            let greeted = greeting::receive(wire, &known, &secret(), 9, never, grant);
+            greeted
+                .map(|(greeted, ())| Some(greeted))
+                .map_err(|error| error.to_string())
         }
         Role::Caller => {
             wire.limit_payload(GREETING_LEN_MAX);
-            let greeted = greeting::greet(wire, key, never);
+            let shown = match (ours, &keys.ticket) {
+                (Some(key), Some(ticket)) => Shown::Ticket(ticket, key),
+                (Some(key), None) => Shown::Key(key),
+                (None, _) => Shown::Nothing,
+            };
+            let greeted = greeting::greet(wire, shown, never);
             greeted.map(Some).map_err(|error| error.to_string())
         }
     }
@@ -69,7 +142,7 @@ fn recorded(role: Role) -> &'static [Vec<u8>] {
         let framing = Framing::Native;
         let script = Peer::new(role, Some(key()), framing, 0, &[], Tape(&[]));
         let mut wire = wire(framing, script);
-        let done = run(role, Some(&key()), &mut wire);
+        let done = run(role, &Keys::new(role, 0), &mut wire);
         assert!(done.is_ok(), "{role:?} refuses an honest peer");
         wire.channel().script.honest.clone()
     })
@@ -100,22 +173,18 @@ pub fn handshake(data: &[u8]) {
         _ if arbiters => Framing::Native,
         _ => Framing::Multiprocessing,
     };
-    let ours = (!arbiters || setting & 4 == 0).then(key);
-    let theirs = match setting >> 3 & 3 {
-        0 | 1 => ours.clone(),
-        2 => Some(AuthKey::new("not what the other end knows")),
-        _ => None,
-    };
-    let knows = setting >> 3 & 3 <= 1;
-    let script = Peer::new(role, theirs, framing, pieces, recorded(role), tape);
+    let keys = Keys::new(role, setting);
+    let theirs = keys.theirs.clone();
+    let mut script = Peer::new(role, theirs, framing, pieces, recorded(role), tape);
+    script.ticket.clone_from(&keys.ticket);
     let mut wire = wire(framing, script);
-    let done = run(role, ours.as_ref(), &mut wire);
+    let done = run(role, &keys, &mut wire);
     let peer = &wire.channel().script;
     let greeted = match done {
         Err(error) => {
             assert!(!error.is_empty());
             assert!(
-                !(knows && peer.is_honest),
+                !(keys.is_right && peer.is_honest),
                 "an honest peer was refused: {error}"
             );
             return;
@@ -125,19 +194,21 @@ pub fn handshake(data: &[u8]) {
     let is_stranger = greeted
         .as_ref()
         .is_some_and(|greeted| greeted.access == Access::Public);
-    let Some(key) = ours.filter(|_| role == Role::Caller || !is_stranger) else {
+    let Some(key) = keys.ours.filter(|_| role == Role::Caller || !is_stranger) else {
         return;
     };
-    judge(role, framing, peer, knows);
+    judge(role, framing, peer, keys.is_right);
     if let Some(greeted) = greeted {
         assert_eq!(greeted.access, Access::Authenticated);
-        sealed(role, &key, peer, greeted);
+        let transcript = greeted.transcript.clone();
+        let tape = sealed(role, &key, peer, greeted);
+        raised(role, peer, transcript, tape);
     }
 }
 
 /// It said yes: rightly?
-fn judge(role: Role, framing: Framing, peer: &Peer<'_>, knows: bool) {
-    assert!(knows, "a peer that does not know the key was let in");
+fn judge(role: Role, framing: Framing, peer: &Peer<'_>, is_right: bool) {
+    assert!(is_right, "a peer that does not know the key was let in");
     let mut decoder = Decoder::new(framing, 1 << 20);
     decoder.feed(&peer.sent);
     let mut said = Vec::new();
@@ -152,72 +223,4 @@ fn judge(role: Role, framing: Framing, peer: &Peer<'_>, knows: bool) {
     if matches!(role, Role::Called | Role::Caller) {
         assert_eq!(said, peer.honest, "a frame was changed, and taken");
     }
-}
-
-/// The frames after the greeting of remote actors, in both directions.
-fn sealed(role: Role, key: &AuthKey, peer: &Peer<'_>, mut greeted: Greeted) {
-    let (hello, challenge) = match role {
-        Role::Called => (&peer.honest[0], &peer.heard[0]),
-        _ => (&peer.heard[0], &peer.honest[0]),
-    };
-    if role == Role::Called {
-        let (proof, level) = (&peer.honest[1], Access::Authenticated);
-        let parts: [&[u8]; 5] = [b"listener", hello, challenge, proof, &[level as u8]];
-        let welcome = encoded(&(level, Some(key.sign(&parts))));
-        assert_eq!(peer.heard.get(1), Some(&welcome));
-    }
-    let session = |label: &[u8]| AuthKey::new(key.sign(&[b"session", label, hello, challenge]));
-    let (mut to, mut from) = (session(b"to listener"), session(b"to client"));
-    if role == Role::Caller {
-        std::mem::swap(&mut to, &mut from);
-    }
-    let sealed = |key: &AuthKey, number: u64, payload: &[u8]| {
-        [&key.sign(&[&number.to_le_bytes(), payload])[..], payload].concat()
-    };
-    let mut tape = peer.tape();
-    let (mut number, mut answered) = (0_u64, 0_u64);
-    let mut earlier: Vec<Vec<u8>> = Vec::new();
-    while !tape.0.is_empty() {
-        let what = tape.next();
-        let len = usize::from(tape.next() & 31);
-        let payload = tape.take(len);
-        let right = sealed(&to, number, payload);
-        let frame = match what % 8 {
-            0 | 1 => right.clone(),
-            2 => {
-                let mut changed = right.clone();
-                let bit = tape.number() % (changed.len() * 8);
-                changed[bit / 8] ^= 1 << (bit % 8);
-                changed
-            }
-            3 => {
-                let at = usize::from(tape.next()) % earlier.len().max(1);
-                earlier.get(at).cloned().unwrap_or_default()
-            }
-            4 => sealed(&to, number + 1 + u64::from(tape.next()), payload),
-            5 => answer(&mut greeted.outbound, &from, &mut answered, payload),
-            6 => right[..tape.number() % right.len()].to_vec(),
-            _ => [&right[..32], payload, &[0]].concat(),
-        };
-        let opened = greeted.inbound.open(&frame);
-        assert_eq!(
-            opened,
-            (frame == right).then_some(payload),
-            "frame {number}"
-        );
-        if opened.is_some() {
-            number += 1;
-            earlier.push(right);
-        }
-    }
-}
-
-/// Seals a frame of the side under test, as the peer knows that it must be.
-fn answer(outbound: &mut Seal, key: &AuthKey, number: &mut u64, payload: &[u8]) -> Vec<u8> {
-    let frame = outbound.seal(payload.to_vec());
-    let tag = key.sign(&[&number.to_le_bytes(), payload]);
-    assert_eq!(frame, [&tag[..], payload].concat());
-    outbound.sent();
-    *number += 1;
-    frame
 }
