@@ -144,7 +144,7 @@ fn apply(op: &Op, model: &mut Model, world: &mut World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 2000 }, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Same starts, same stops, in the same order, and the same children alive after every step.
     #[test]

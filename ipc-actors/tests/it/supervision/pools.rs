@@ -200,7 +200,7 @@ fn a_start_that_hangs_is_a_failure_before_the_next_one() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 500 }, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Whatever happens, there are as many workers as wanted, and never more than one over.
     #[test]
