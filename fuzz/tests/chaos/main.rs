@@ -4,7 +4,7 @@
 //! It has a `main` of its own because it is started again in many roles: as a worker, as the process of
 //! an actor, and as the programs that the scenarios start and kill ([`session`]). Words select
 //! scenarios by a part of their names. `IPC_CHAOS_ROUNDS` plays them so often, each round with another
-//! seed; `IPC_CHAOS_SEED` repeats what was seen. After each scenario the books must balance
+//! seed; `IPC_CHAOS_SEED` repeats what was seen ([`play`]). After each scenario the books must balance
 //! ([`account`]).
 
 #![expect(clippy::print_stdout, reason = "the test runner prints what it does")]
@@ -22,6 +22,7 @@ mod loops;
 mod parent;
 mod pauses;
 mod people;
+mod play;
 mod poverty;
 mod remote;
 mod rings;
@@ -34,18 +35,9 @@ mod tasks;
 mod torn;
 mod victim;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use account::Books;
-use chance::Chance;
 use scenario::Scenario;
-
-/// How long a scenario may take on a machine that does much else.
-const LIMIT: Duration = Duration::from_secs(300);
 
 /// A role by its name, given the words that are left for it.
 type Role = (&'static str, fn(&[String]) -> ExitCode);
@@ -126,45 +118,5 @@ fn main() -> ExitCode {
         chosen.iter().for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
     }
-    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
-    let rounds = number("IPC_CHAOS_ROUNDS").unwrap_or(1);
-    let seed = number("IPC_CHAOS_SEED").unwrap_or(std::process::id().into());
-    let mut failed = 0;
-    for round in 0..rounds {
-        for scenario in &chosen {
-            failed += u32::from(!run(*scenario, seed + round));
-        }
-    }
-    println!(
-        "{} scenarios, {rounds} rounds, {failed} failed",
-        chosen.len()
-    );
-    ExitCode::from(u8::from(failed > 0))
-}
-
-/// Plays a scenario; one that hangs ends everything, and what it has started ends with it.
-fn run((name, scenario): Scenario, seed: u64) -> bool {
-    let books = Books::open();
-    let begun = Instant::now();
-    let (done, finished) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        let result = catch_unwind(AssertUnwindSafe(|| scenario(&mut Chance::new(seed))));
-        let _ = done.send(());
-        result.is_ok()
-    });
-    if finished.recv_timeout(LIMIT).is_err() {
-        println!("{name} hangs, seed {seed}");
-        std::process::exit(101);
-    }
-    let mut passed = thread.join().unwrap_or(false);
-    if let Err(left) = books.balance() {
-        println!("left: {left}");
-        passed = false;
-    }
-    let verdict = if passed { "ok" } else { "FAILED" };
-    println!(
-        "{name} ... {verdict} ({:.1?}, seed {seed})",
-        begun.elapsed()
-    );
-    passed
+    play::all(&chosen)
 }

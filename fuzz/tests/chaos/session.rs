@@ -17,6 +17,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::scenario::tally;
+
 /// The variable that marks what belongs to a session.
 const MARK: &str = "IPC_CHAOS_SESSION";
 
@@ -102,7 +104,7 @@ impl Session {
 
     /// The processes that belong to it, except zombies.
     pub(crate) fn members(&self) -> Vec<u32> {
-        members(self.folder.path())
+        bearers(MARK, self.folder.path())
     }
 
     /// Asserts that nothing of it lives on and no file is left of it. It must have ended.
@@ -135,8 +137,9 @@ impl Drop for Session {
     }
 }
 
-fn members(mark: &Path) -> Vec<u32> {
-    let mark = format!("{MARK}={}", mark.display());
+/// The processes that have this in their environment, except zombies.
+pub(crate) fn bearers(variable: &str, folder: &Path) -> Vec<u32> {
+    let mark = format!("{variable}={}", folder.display());
     let mut pids = Vec::new();
     for entry in fs::read_dir("/proc").expect("a process table").flatten() {
         let Ok(pid) = entry.file_name().to_string_lossy().parse() else {
@@ -187,6 +190,9 @@ pub(crate) fn eventually(what: &str, so: impl FnMut() -> bool) {
 
 /// Signals a process that the scenario has started, which may just have ended.
 pub(crate) fn signal(pid: u32, number: Signal) {
+    if number == Signal::SIGKILL {
+        tally().killed();
+    }
     let pid = Pid::from_raw(i32::try_from(pid).expect("process ids fit"));
     match kill(pid, number) {
         Ok(()) | Err(Errno::ESRCH) => {}
