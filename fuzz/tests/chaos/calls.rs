@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ipc_core::{Address, AnyChannel, Deadline, Port};
 use ipc_marshal::{AckError, AuthKey, AuthRole, ConnectError, DuctOptions, RecvError, SendError};
 
-use crate::account::Ledger;
+use crate::account::{Ledger, abstract_prefix};
 use crate::chance::Chance;
 use crate::scenario::scenarios;
 use crate::session::SOON;
@@ -37,7 +37,7 @@ fn key() -> AuthKey {
 /// Addresses of every kind below a folder.
 pub(crate) fn addresses(folder: &Path) -> [Address; 4] {
     let path = |name: &str| folder.join(name).display().to_string();
-    let name = format!("ipc-chaos-{}", std::process::id());
+    let name = format!("{}{}", abstract_prefix(), std::process::id());
     [
         format!("unix:{}", path("u")),
         format!("unix:@{name}"),
