@@ -19,10 +19,17 @@ macro_rules! tests {
 }
 pub(crate) use tests;
 
-/// How long a test may run, counted in steps: time in which the whole machine, or the group that the
-/// tests are in, stood still is one step.
-const STEPS: u32 = 60;
+/// How long a test may run, in [`patience`]s and counted in steps: time in which the whole machine, or
+/// the group that the tests are in, stood still is one step.
+const STEPS: u32 = 30;
 const STEP: Duration = Duration::from_secs(1);
+
+/// How much later than wanted something may come before a test fails: two seconds, or as many as
+/// `IPC_EXCHANGE_PATIENCE` says, for machines that hardly get round to it.
+pub(crate) fn patience() -> Duration {
+    let seconds = std::env::var("IPC_EXCHANGE_PATIENCE").ok();
+    Duration::from_secs(seconds.map_or(2, |seconds| seconds.parse().unwrap()))
+}
 
 /// Runs the tests of `groups` once and those of `repeated` so many times.
 pub(crate) fn run(rounds: usize, repeated: &[&[Test]], groups: &[&[Test]]) -> ExitCode {
@@ -125,8 +132,9 @@ fn one(test: fn()) -> bool {
         let _ = done.send(());
         result.is_ok()
     });
-    if !(0..STEPS).any(|_| finish_in_a_step(&finished)) {
-        println!("still running after {:?}", STEP * STEPS);
+    let steps = STEPS * u32::try_from(patience().as_secs()).unwrap();
+    if !(0..steps).any(|_| finish_in_a_step(&finished)) {
+        println!("still running after {:?}", STEP * steps);
         std::process::exit(101);
     }
     thread.join().unwrap_or(false) && guard.is_clean()
@@ -174,11 +182,11 @@ pub(crate) fn orphans() -> Vec<u32> {
     pids
 }
 
-/// Waits up to ten seconds for something that no event tells of: what other processes do can only be
+/// Waits five times the [`patience`] for something that no event tells of: what other processes do can only be
 /// asked for.
 pub(crate) fn eventually(condition: impl Fn() -> bool) -> bool {
     // Counted as the tests' own limit is.
-    (0..5000).any(|_| {
+    (0..patience().as_millis() * 5 / 2).any(|_| {
         let holds = condition();
         if !holds {
             thread::park_timeout(Duration::from_millis(2));

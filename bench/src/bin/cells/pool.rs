@@ -19,6 +19,7 @@ pub(crate) fn list() -> Vec<Cell> {
     };
     vec![
         cell("exchange", "pool_square", 8),
+        cell("exchange-chunk", "pool_square", 8),
         cell("exchange-rtt", "pool_square", 8),
         cell("exchange", "pool_64k", LARGE),
         cell("exchange-exec", "spawn_first_result", 1),
@@ -34,7 +35,10 @@ pub(crate) fn cell(peer: &str, case: &str, size: usize, ms: u64) -> bool {
         return false;
     }
     match (peer, case) {
-        ("exchange", "pool_square") => squares(if ms >= 200 { 100_000 } else { 20_000 }),
+        ("exchange", "pool_square") => squares(if ms >= 200 { 100_000 } else { 20_000 }, 1),
+        ("exchange-chunk", "pool_square") => {
+            squares(if ms >= 200 { 2_000_000 } else { 100_000 }, 1000)
+        }
         ("exchange-rtt", "pool_square") => round_trips(ms),
         ("exchange", "pool_64k") => larges(if ms >= 200 { 2_000 } else { 600 }),
         ("exchange-exec", "spawn_first_result") => starts(Start::Spawn, ms),
@@ -56,10 +60,11 @@ pub(crate) fn large(mut bytes: Bytes) -> Bytes {
     bytes
 }
 
-fn squares(count: u64) {
+/// One by one, or as many at a time as a chunk has.
+fn squares(count: u64, chunk: usize) {
     let exchange = Exchange::new(2).expect("an exchange opens");
     let run = |count: u64| {
-        let results = exchange.map(square, 0..count);
+        let results = exchange.map(square, 0..count).chunk(chunk);
         let mut seen = 0;
         for (x, result) in (0..count).zip(results) {
             assert_eq!(result.expect("a square"), x * x);
