@@ -43,7 +43,7 @@ use scenario::Scenario;
 type Role = (&'static str, fn(&[String]) -> ExitCode);
 
 /// What this program is when a scenario has started it.
-const ROLES: [Role; 17] = [
+const ROLES: [Role; 18] = [
     (loops::CROWD, loops::crowd),
     (pauses::ECHO, pauses::echo),
     (poverty::POOR, poverty::poor),
@@ -56,6 +56,7 @@ const ROLES: [Role; 17] = [
     (crowd::ROLE, crowd::role),
     (signals::ROLE, signals::role),
     (scarcity::FEW, scarcity::few),
+    (scarcity::FEW_FOR_ACTORS, scarcity::few_for_actors),
     (scarcity::LITTLE, scarcity::little),
     (scarcity::ONE, scarcity::one),
     (arbiter::ROLE, arbiter::role),

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use ipc_actors::{Proxy, SpawnError, Spec};
 use ipc_core::Address;
 use ipc_exchange::{Cause, ExchangeOptions, Program, Reader, Start, start_persistent};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -11,13 +12,16 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+use crate::actors::answer;
 use crate::chance::Chance;
+use crate::people::Clerk;
 use crate::scenario::{scenarios, skip};
 use crate::session::{Session, children, eventually, signal};
 use crate::tasks;
 
 scenarios![
     descriptors_run_out,
+    descriptors_run_out_for_actors,
     a_worker_reaches_its_limit_of_memory,
     the_kernel_kills_for_want_of_memory,
     everything_shares_one_processor,
@@ -25,6 +29,9 @@ scenarios![
 
 /// The role that has few descriptors.
 pub(crate) const FEW: &str = "few";
+
+/// The role whose actors have few descriptors.
+pub(crate) const FEW_FOR_ACTORS: &str = "few-for-actors";
 
 /// The role whose workers have little memory.
 pub(crate) const LITTLE: &str = "little";
@@ -100,6 +107,68 @@ fn descriptors_run_out(_: &mut Chance) {
         signal(pid, Signal::SIGKILL);
     }
     session.assert_gone("few descriptors");
+}
+
+/// The role: the same for actors in processes, and for one whose process has to be replaced then.
+pub(crate) fn few_for_actors(_: &[String]) -> ExitCode {
+    let (usual, _) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    let thread = crate::actors::arbiter();
+    let arbiter = thread.arbiter();
+    let spawn = || {
+        answer(
+            arbiter
+                .spawn(Spec::<Clerk>::new(()).process())
+                .into_deferred(),
+        )
+    };
+    let old = spawn().expect("a start");
+    let stop = |clerk: Proxy<Clerk>| answer(arbiter.stop_actor(clerk.id())).expect("an arbiter");
+    // What the first one opens for all stays open.
+    stop(spawn().expect("a start"));
+    let open = || ipc_core::descriptors().map_or(0, |found| found.len());
+    let mut failed = 0;
+    for spare in 0..24 {
+        let before = open();
+        limit_descriptors(before as u64 + spare);
+        match spawn() {
+            Ok(clerk) => {
+                let pid = crate::actors::pid_of(&clerk);
+                assert_ne!(pid, std::process::id());
+                stop(clerk);
+            }
+            Err(error) => {
+                assert!(
+                    matches!(error, SpawnError::Start(_)),
+                    "{spare} spare: {error}"
+                );
+                failed += 1;
+            }
+        }
+        let pid = old.info();
+        limit_descriptors(usual);
+        if let Ok(info) = answer(pid) {
+            signal(info.pid, Signal::SIGKILL);
+        }
+        crate::actors::pid_of(&old);
+        stop(spawn().expect("there is room again"));
+        eventually("no descriptor is left", || open() <= before);
+    }
+    assert!(failed > 0, "there was always room");
+    drop(old);
+    assert_eq!(thread.finish().expect("a clean end"), 0);
+    assert!(children().is_empty());
+    println!("enough");
+    ExitCode::SUCCESS
+}
+
+fn descriptors_run_out_for_actors(_: &mut Chance) {
+    let mut session = Session::start(FEW_FOR_ACTORS, &[]);
+    let (status, text) = session.wait();
+    assert!(
+        status.success() && text.trim() == "enough",
+        "{status}: {text}"
+    );
+    session.assert_gone("few descriptors for actors");
 }
 
 /// The role: its workers' address space is limited by the shell that starts them.
