@@ -166,7 +166,6 @@ fn json_is_pinned_and_tells_positions() {
     assert_eq!(error.position(), Some(8));
 }
 
-#[cfg(feature = "messagepack")]
 /// Found by fuzzing: read in a hurry, they came back as their neighbours.
 #[test]
 fn floats_come_back_as_themselves() {
@@ -182,6 +181,7 @@ fn floats_come_back_as_themselves() {
     }
 }
 
+#[cfg(feature = "messagepack")]
 #[test]
 fn messagepack_is_pinned() {
     assert_eq!(
