@@ -8,6 +8,7 @@ mod event;
 mod intensity;
 mod pool;
 mod reason;
+mod roster;
 mod spec;
 mod supervisor;
 
