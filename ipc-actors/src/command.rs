@@ -1,6 +1,9 @@
 //! Messages by name, and who may send them.
 
+use std::any::{Any, TypeId};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ipc_marshal::{Bincode, Codec};
 use serde::{Deserialize, Serialize};
@@ -104,6 +107,22 @@ impl<A: Actor> Commands<A> {
         let mut commands = Self { table: Vec::new() };
         A::commands(&mut commands);
         commands
+    }
+
+    /// The same, made once for this process.
+    pub(crate) fn shared() -> Arc<Self> {
+        static TABLES: Mutex<BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>> =
+            Mutex::new(BTreeMap::new());
+        let lock = || TABLES.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = TypeId::of::<A>();
+        let known = lock().get(&kind).cloned();
+        let table = known.unwrap_or_else(|| {
+            // Without the lock: what an actor does to register its commands is its own.
+            let table: Arc<dyn Any + Send + Sync> = Arc::new(Self::of_actor());
+            Arc::clone(lock().entry(kind).or_insert(table))
+        });
+        let shared = table.downcast();
+        shared.unwrap_or_else(|_| unreachable!("it was put there for this type"))
     }
 
     /// Registers a message for actors of the same arbiter.

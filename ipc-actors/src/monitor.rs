@@ -54,7 +54,7 @@ struct Queue<A: Actor> {
 struct Jobs<A: Actor> {
     queue: Mutex<Queue<A>>,
     room: Condvar,
-    commands: Commands<A>,
+    commands: Arc<Commands<A>>,
     backlog: usize,
     queue_max: usize,
     deliveries_max: u32,
@@ -274,7 +274,7 @@ impl Arbiter {
         let jobs = Arc::new(Jobs {
             queue: Mutex::new(queue),
             room: Condvar::new(),
-            commands: Commands::of_actor(),
+            commands: Commands::shared(),
             backlog: spec.backlog,
             queue_max: spec.queue_max,
             deliveries_max: spec.deliveries_max,

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use ipc_dispatch::Poster;
 
 use super::config::Offers;
+use super::groups::Groups;
 use super::slot::Seed;
 use super::tree::Tree;
 use super::wishes::{Midwife, midwife};
 use crate::audit::Auditors;
 use crate::deferred::{Resolver, deferred};
+use crate::id::IdMap;
 use crate::local::LoopShared;
 use crate::remote::{Erased, Opened};
 use crate::{Actor, ActorId, Deferred, ExitReason, Proxy, SpawnError, Spec, SupervisorSpec};
@@ -29,7 +31,7 @@ pub(crate) struct Shared {
     pub(super) begun: Instant,
     pub(crate) offers: Offers,
     pub(crate) auditors: Auditors,
-    names: Mutex<HashMap<Arc<str>, Named>>,
+    names: Mutex<Names>,
     groups: Mutex<Groups>,
     /// Who makes the actors that processes may spawn, by kind.
     midwives: Mutex<HashMap<&'static str, Midwife>>,
@@ -48,11 +50,20 @@ pub(crate) fn find_here<A: Actor>(name: &str, id: u64) -> Option<Proxy<A>> {
     })
 }
 
-/// The members of each group, in the order in which they joined.
-type Groups = HashMap<String, Vec<(ActorId, Box<dyn Erased>)>>;
+/// What can be found, by name and by id.
+#[derive(Default)]
+struct Names {
+    ids: HashMap<Arc<str>, ActorId>,
+    named: IdMap<ActorId, Named>,
+}
+
+impl Names {
+    fn get(&self, name: &str) -> Option<&Named> {
+        self.named.get(self.ids.get(name)?)
+    }
+}
 
 struct Named {
-    id: ActorId,
     /// A `Proxy<A>` for the actor's type.
     proxy: Box<dyn Erased>,
     /// What remote callers may use; everything that their level allows if there is no list.
@@ -77,7 +88,7 @@ impl Shared {
             begun: Instant::now(),
             offers: Offers::default(),
             auditors: Auditors::default(),
-            names: Mutex::new(HashMap::new()),
+            names: Mutex::default(),
             groups: Mutex::default(),
             midwives: Mutex::default(),
         }
@@ -90,7 +101,7 @@ impl Shared {
         here.push(Arc::downgrade(self));
     }
 
-    fn names(&self) -> MutexGuard<'_, HashMap<Arc<str>, Named>> {
+    fn names(&self) -> MutexGuard<'_, Names> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -102,7 +113,7 @@ impl Shared {
         allowed: Option<Arc<[String]>>,
     ) -> Result<(), SpawnError> {
         let proxy = Box::new(proxy);
-        self.insert(name, Named { id, proxy, allowed })
+        self.insert(name, id, Named { proxy, allowed })
     }
 
     /// Registers what is no single actor.
@@ -113,15 +124,16 @@ impl Shared {
         proxy: Box<dyn Erased>,
     ) -> Result<(), SpawnError> {
         let allowed = None;
-        self.insert(name, Named { id, proxy, allowed })
+        self.insert(name, id, Named { proxy, allowed })
     }
 
-    fn insert(&self, name: &Arc<str>, named: Named) -> Result<(), SpawnError> {
+    fn insert(&self, name: &Arc<str>, id: ActorId, named: Named) -> Result<(), SpawnError> {
         let mut names = self.names();
-        if names.contains_key(name) {
+        if names.ids.contains_key(name) {
             return Err(SpawnError::NameTaken(name.to_string()));
         }
-        names.insert(Arc::clone(name), named);
+        names.ids.insert(Arc::clone(name), id);
+        names.named.insert(id, named);
         Ok(())
     }
 
@@ -138,9 +150,7 @@ impl Shared {
 
     /// The actor of this number, for another actor of this arbiter.
     pub(super) fn find_id(&self, id: ActorId) -> Option<Arc<dyn Opened>> {
-        let names = self.names();
-        let named = names.values().find(|named| named.id == id)?;
-        Some(named.proxy.open(None))
+        Some(self.names().named.get(&id)?.proxy.open(None))
     }
 
     pub(super) fn midwife(&self, kind: &str) -> Option<Midwife> {
@@ -151,14 +161,13 @@ impl Shared {
 
     pub(super) fn forget(&self, name: &str, id: ActorId) {
         let mut names = self.names();
-        if names.get(name).is_some_and(|named| named.id == id) {
-            names.remove(name);
+        if names.ids.get(name) == Some(&id) {
+            names.ids.remove(name);
         }
+        let named = names.named.remove(&id);
         drop(names);
-        self.groups().retain(|_, members| {
-            members.retain(|member| member.0 != id);
-            !members.is_empty()
-        });
+        drop(named);
+        self.groups().forget(id);
     }
 }
 
@@ -233,27 +242,21 @@ impl Arbiter {
     /// Makes an actor a member of a group, once. It leaves when it is gone for good.
     pub fn join<A: Actor>(&self, group: &str, proxy: &Proxy<A>) {
         let mut groups = self.shared.groups();
-        let members = groups.entry(group.to_owned()).or_default();
-        if !members.iter().any(|member| member.0 == proxy.id()) {
-            members.push((proxy.id(), Box::new(proxy.clone())));
-        }
+        groups.join(group, proxy.id(), || Box::new(proxy.clone()));
     }
 
     /// Ends an actor's membership.
     pub fn leave(&self, group: &str, id: ActorId) {
-        let mut groups = self.shared.groups();
-        if let Some(members) = groups.get_mut(group) {
-            members.retain(|member| member.0 != id);
-        }
+        self.shared.groups().leave(group, id);
     }
 
     /// The members of a group that are of this type, in the order in which they joined.
     #[must_use]
     pub fn members<A: Actor>(&self, group: &str) -> Vec<Proxy<A>> {
         let groups = self.shared.groups();
-        let members = groups.get(group).into_iter().flatten();
+        let members = groups.members(group);
         members
-            .filter_map(|member| member.1.as_any().downcast_ref().cloned())
+            .filter_map(|member| member.as_any().downcast_ref().cloned())
             .collect()
     }
 
@@ -263,6 +266,7 @@ impl Arbiter {
         let mut names: Vec<_> = self
             .shared
             .names()
+            .ids
             .keys()
             .map(|name| name.to_string())
             .collect();

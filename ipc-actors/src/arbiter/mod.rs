@@ -2,6 +2,7 @@
 
 mod config;
 mod drain;
+mod groups;
 mod handle;
 mod node;
 mod pool;

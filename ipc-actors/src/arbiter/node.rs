@@ -313,7 +313,7 @@ impl Tree {
         match node.members.get_mut(&key) {
             Some(Member::Actor(actor)) => {
                 if let Some(entry) = self.actors.get_mut(actor) {
-                    entry.rejected = Some(reason);
+                    entry.rare_mut().rejected = Some(reason);
                 }
             }
             Some(Member::Supervisor { start, .. } | Member::Pool { start, .. }) => {

@@ -56,7 +56,7 @@ impl Tree {
                 Some(ActorStatus {
                     parent: parent.unwrap_or_default(),
                     info: entry.slot.describe(),
-                    last_failure: entry.failure.clone(),
+                    last_failure: entry.rare().and_then(|rare| rare.failure.clone()),
                 })
             })
             .collect();

@@ -406,7 +406,7 @@ impl<A: Actor> AnySlot for Slot<A> {
             self.seed.status.set_state(State::Closed);
         }
         self.seed.status.add_lost(lost.told);
-        let named = |id| Some(Commands::<A>::of_actor().find(id)?.name);
+        let named = |id| Some(Commands::<A>::shared().find(id)?.name);
         Legacy {
             lost: lost.told,
             at_hand: lost.at_hand.and_then(named),

@@ -1,5 +1,6 @@
 //! What the arbiter supervises: the table of actors, and what becomes of each.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -56,10 +57,18 @@ pub(super) enum Owner {
     Nobody,
 }
 
+/// An actor in the table. There may be very many: what few of them have takes no room in the others.
 pub(super) struct Entry {
     pub(super) owner: Owner,
     pub(super) slot: Box<dyn AnySlot>,
     is_up: bool,
+    rare: Option<Box<Rare>>,
+}
+
+/// What is not so of most actors.
+#[derive(Default)]
+pub(super) struct Rare {
+    /// Why the incarnation before this one ended.
     last: Option<ExitReason>,
     /// The last end that was no clean one.
     pub(super) failure: Option<LastFailure>,
@@ -69,7 +78,22 @@ pub(super) struct Entry {
     gone: Vec<GoneResolver>,
     pub(super) watchers: Vec<DownResolver>,
     /// Whose present incarnation ends with its own.
-    pub(super) links: Vec<ActorId>,
+    pub(super) links: BTreeSet<ActorId>,
+}
+
+impl Entry {
+    pub(super) fn rare(&self) -> Option<&Rare> {
+        self.rare.as_deref()
+    }
+
+    pub(super) fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// What there is to change of it, if there is anything.
+    pub(super) fn rare_if_any(&mut self) -> Option<&mut Rare> {
+        self.rare.as_deref_mut()
+    }
 }
 
 /// The state of the arbiter's loop.
@@ -138,12 +162,7 @@ impl Tree {
             owner,
             slot,
             is_up: false,
-            last: None,
-            failure: None,
-            rejected: None,
-            gone: Vec::new(),
-            watchers: Vec::new(),
-            links: Vec::new(),
+            rare: None,
         };
         self.actors.insert(id, entry);
     }
@@ -215,7 +234,7 @@ impl Tree {
         let Some(entry) = ctx.state.actors.get_mut(&id) else {
             return gone.resolve(Ok(None));
         };
-        entry.gone.push(gone);
+        entry.rare_mut().gone.push(gone);
         match entry.owner {
             Owner::Child(node, key) => {
                 let now = ctx.now();
@@ -259,7 +278,7 @@ impl Tree {
         let Owner::Child(id, key) = entry.owner else {
             return;
         };
-        if !entry.gone.is_empty()
+        if entry.rare().is_some_and(|rare| !rare.gone.is_empty())
             && let Some(node) = tree.nodes.get_mut(&id)
             && node.machine.delete(key, now).is_ok()
         {
@@ -333,7 +352,7 @@ impl Tree {
             Told::Failed(reason) | Told::Ended(reason) => {
                 let was_up = std::mem::take(&mut entry.is_up);
                 let remains = entry.slot.ended();
-                entry.last = Some(reason.clone());
+                entry.rare_mut().last = Some(reason.clone());
                 let mut down = Down {
                     id,
                     name: entry.slot.name().to_owned(),
@@ -346,7 +365,7 @@ impl Tree {
                 if !reason.is_clean() {
                     down.at_hand = remains.at_hand.map(str::to_owned);
                     down.output = remains.output;
-                    entry.failure = Some(LastFailure::of(&down));
+                    entry.rare_mut().failure = Some(LastFailure::of(&down));
                 }
                 Self::tell_of_end(ctx, &down);
                 match owner {
@@ -357,7 +376,7 @@ impl Tree {
                     Owner::Pool(pool, key) => Self::worker_gone(ctx, pool, key, id, reason),
                     Owner::Nobody => {
                         if !was_up && let Some(entry) = ctx.state.actors.get_mut(&id) {
-                            entry.rejected = Some(reason);
+                            entry.rare_mut().rejected = Some(reason);
                         }
                         ctx.state.remove_actor(id);
                     }
@@ -379,9 +398,10 @@ impl Tree {
             }
         }
         let lost = entry.slot.close();
-        for watcher in entry.watchers {
+        let rare = entry.rare.take().unwrap_or_default();
+        for watcher in rare.watchers {
             // Nobody told of an end: it never came up again.
-            let reason = entry.last.clone().unwrap_or(ExitReason::Shutdown);
+            let reason = rare.last.clone().unwrap_or(ExitReason::Shutdown);
             let incarnation = entry.slot.incarnation();
             watcher.resolve(Ok(Down {
                 id,
@@ -393,12 +413,12 @@ impl Tree {
                 output: String::new(),
             }));
         }
-        let error = entry
+        let error = rare
             .rejected
             .map_or(SpawnError::Disconnected, SpawnError::Start);
         entry.slot.spawned(Err(error));
-        for gone in entry.gone {
-            gone.resolve(Ok(entry.last.clone()));
+        for gone in rare.gone {
+            gone.resolve(Ok(rare.last.clone()));
         }
     }
 

@@ -109,9 +109,7 @@ impl Arbiter {
     pub fn unlink(&self, one: ActorId, other: ActorId) {
         let _ = self.shared.poster.post(move |ctx| {
             for (id, linked) in [(one, other), (other, one)] {
-                if let Some(entry) = ctx.state.actors.get_mut(&id) {
-                    entry.links.retain(|&link| link != linked);
-                }
+                ctx.state.unlink(id, linked);
             }
         });
     }
@@ -120,7 +118,7 @@ impl Arbiter {
 impl Tree {
     fn watch(ctx: &mut Context<'_, Self>, id: ActorId, resolver: DownResolver) {
         match ctx.state.actors.get_mut(&id) {
-            Some(entry) => entry.watchers.push(resolver),
+            Some(entry) => entry.rare_mut().watchers.push(resolver),
             None => resolver.resolve(Ok(Down::unknown(id))),
         }
     }
@@ -129,10 +127,8 @@ impl Tree {
         for (id, linked) in [(one, other), (other, one)] {
             if !ctx.state.actors.contains_key(&linked) {
                 Self::end_linked(ctx, id, linked, ExitReason::NoSuchActor);
-            } else if let Some(entry) = ctx.state.actors.get_mut(&id)
-                && !entry.links.contains(&linked)
-            {
-                entry.links.push(linked);
+            } else if let Some(entry) = ctx.state.actors.get_mut(&id) {
+                entry.rare_mut().links.insert(linked);
             }
         }
     }
@@ -161,23 +157,28 @@ impl Tree {
         if let Some(hook) = &mut ctx.state.on_end {
             hook(down);
         }
-        let Some(entry) = ctx.state.actors.get_mut(&down.id) else {
+        let entry = ctx.state.actors.get_mut(&down.id);
+        let Some(rare) = entry.and_then(Entry::rare_if_any) else {
             return;
         };
-        let Entry {
-            watchers, links, ..
-        } = entry;
-        let (watchers, links) = (std::mem::take(watchers), std::mem::take(links));
+        let watchers = std::mem::take(&mut rare.watchers);
+        let links = std::mem::take(&mut rare.links);
         for watcher in watchers {
             watcher.resolve(Ok(down.clone()));
         }
         for linked in links {
-            if let Some(entry) = ctx.state.actors.get_mut(&linked) {
-                entry.links.retain(|&link| link != down.id);
-            }
+            ctx.state.unlink(linked, down.id);
             if down.reason != ExitReason::Normal {
                 Self::end_linked(ctx, linked, down.id, down.reason.clone());
             }
+        }
+    }
+
+    /// Takes one side of a link away.
+    fn unlink(&mut self, id: ActorId, linked: ActorId) {
+        let entry = self.actors.get_mut(&id);
+        if let Some(rare) = entry.and_then(Entry::rare_if_any) {
+            rare.links.remove(&linked);
         }
     }
 }

@@ -37,7 +37,7 @@ pub(crate) trait Opened: Send + Sync {
 
 struct Door<A: Actor> {
     proxy: Proxy<A>,
-    commands: Commands<A>,
+    commands: Arc<Commands<A>>,
     allowed: Option<Arc<[String]>>,
 }
 
@@ -53,7 +53,7 @@ impl<A: Actor> Erased for Proxy<A> {
     fn open(&self, allowed: Option<Arc<[String]>>) -> Arc<dyn Opened> {
         Arc::new(Door {
             proxy: self.clone(),
-            commands: Commands::of_actor(),
+            commands: Commands::shared(),
             allowed,
         })
     }

@@ -22,7 +22,7 @@ impl<A: Actor> Monitor<A> {
     pub fn publish(&self, name: &str) -> Result<(), SpawnError> {
         let door = PoolDoor {
             id: ActorId::next(),
-            commands: Arc::new(Commands::of_actor()),
+            commands: Commands::shared(),
             pool: Arc::new(self.downgrade()),
         };
         let shared = &self.arbiter.shared;
