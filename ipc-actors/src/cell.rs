@@ -1,7 +1,6 @@
 //! One incarnation of an actor and its turn.
 
 use std::any::Any;
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -9,7 +8,7 @@ use ipc_core::Deadline;
 
 use crate::context::Core;
 use crate::local::{ending, set_current_actor};
-use crate::mailbox::{AnyRun, Control, Item, Run, Runs};
+use crate::mailbox::{AnyRun, Control, Item, Run, Runs, Urgent};
 use crate::{Actor, Context, ExitReason, Failure, State};
 
 /// An incarnation: the actor, and the messages it has taken out of its mailbox.
@@ -260,8 +259,8 @@ impl<A: Actor> Cell<A> {
         Ok(())
     }
 
-    fn obey(&mut self, control: VecDeque<Control>) {
-        for control in control {
+    fn obey(&mut self, control: Urgent) {
+        for control in control.into_iter().flat_map(|urgent| *urgent) {
             match control {
                 Control::Stop(reason) => {
                     self.core.mailbox.status.set_state(State::Stopping);

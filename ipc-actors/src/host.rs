@@ -132,7 +132,7 @@ impl<A: Actor> Host<A> {
         let wake = Wake::Call(Box::new(move || {
             let _ = poster.post(|_| ());
         }));
-        let status = Arc::new(Status::new());
+        let status = Status::new();
         status.set_incarnation(boot.incarnation);
         let name = Arc::from(boot.name.as_str());
         let capacity = boot.capacity as usize;

@@ -131,7 +131,7 @@ impl Out {
 pub(crate) struct Link {
     pub(crate) id: ActorId,
     pub(crate) name: Arc<str>,
-    pub(crate) status: Arc<Status>,
+    pub(crate) status: Status,
     capacity: usize,
     home: Arc<LoopShared>,
     poster: Poster<Tree>,
@@ -174,7 +174,7 @@ impl Link {
         id: ActorId,
         name: Arc<str>,
         capacity: usize,
-        status: Arc<Status>,
+        status: Status,
         home: Arc<LoopShared>,
         poster: Poster<Tree>,
     ) -> Self {

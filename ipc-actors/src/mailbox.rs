@@ -223,8 +223,12 @@ pub(crate) enum Wake {
     Loop(LoopWake),
 }
 
+/// What was in the lane that goes ahead.
+pub(crate) type Urgent = Option<Box<VecDeque<Control>>>;
+
 struct Lanes<A: Actor> {
-    control: VecDeque<Control>,
+    /// Made when something comes that goes ahead, which is seldom.
+    control: Urgent,
     runs: Runs<A>,
     /// An empty run that goes on being used, so that a steady stream allocates nothing.
     spare: Option<Box<dyn AnyRun<A>>>,
@@ -248,7 +252,7 @@ pub(crate) struct Mailbox<A: Actor> {
     wake: Wake,
     pub(crate) id: ActorId,
     pub(crate) name: Arc<str>,
-    pub(crate) status: Arc<Status>,
+    pub(crate) status: Status,
 }
 
 impl<A: Actor> Mailbox<A> {
@@ -257,10 +261,10 @@ impl<A: Actor> Mailbox<A> {
         name: Arc<str>,
         capacity: usize,
         wake: Wake,
-        status: Arc<Status>,
+        status: Status,
     ) -> Self {
         let lanes = Lanes {
-            control: VecDeque::new(),
+            control: None,
             runs: VecDeque::new(),
             spare: None,
             len: 0,
@@ -324,7 +328,7 @@ impl<A: Actor> Mailbox<A> {
         if lanes.closed {
             return false;
         }
-        lanes.control.push_back(control);
+        lanes.control.get_or_insert_default().push_back(control);
         self.status.set_control(true);
         self.wake_owner(lanes);
         true
@@ -388,20 +392,16 @@ impl<A: Actor> Mailbox<A> {
 
     /// Takes everything out. `runs` must be empty; its memory goes on being used. Answers what is in
     /// the control lane. When there is nothing at all, the next sender wakes the owner.
-    pub(crate) fn take(
-        &self,
-        runs: &mut Runs<A>,
-        spare: Option<Box<dyn AnyRun<A>>>,
-    ) -> VecDeque<Control> {
+    pub(crate) fn take(&self, runs: &mut Runs<A>, spare: Option<Box<dyn AnyRun<A>>>) -> Urgent {
         let mut lanes = self.lock();
         if spare.is_some() {
             lanes.spare = spare;
         }
         std::mem::swap(&mut lanes.runs, runs);
         lanes.len = 0;
-        let control = std::mem::take(&mut lanes.control);
+        let control = lanes.control.take();
         self.status.set_control(false);
-        lanes.idle = runs.is_empty() && control.is_empty();
+        lanes.idle = runs.is_empty() && control.is_none();
         if lanes.idle {
             self.status.set_mail(false);
         }
@@ -414,9 +414,9 @@ impl<A: Actor> Mailbox<A> {
     }
 
     /// Takes out what is in the control lane alone.
-    pub(crate) fn take_control(&self) -> VecDeque<Control> {
+    pub(crate) fn take_control(&self) -> Urgent {
         self.status.set_control(false);
-        std::mem::take(&mut self.lock().control)
+        self.lock().control.take()
     }
 
     /// Sleeps until something is in one of the lanes, but not beyond `deadline`.
@@ -452,7 +452,7 @@ impl<A: Actor> Mailbox<A> {
         // The next incarnation looks by itself.
         lanes.idle = false;
         self.status.set_mail(true);
-        let control = std::mem::take(&mut lanes.control);
+        let control = lanes.control.take();
         self.status.set_control(false);
         drop(lanes);
         drop(control);
@@ -465,7 +465,7 @@ impl<A: Actor> Mailbox<A> {
         lanes.closed = true;
         lanes.len = 0;
         let runs = std::mem::take(&mut lanes.runs);
-        let control = std::mem::take(&mut lanes.control);
+        let control = lanes.control.take();
         drop(lanes);
         self.room.notify_all();
         // Outside the lock: it answers asks, whose callbacks may send.

@@ -42,6 +42,35 @@ impl<A: Actor> Clone for Route<A> {
     }
 }
 
+impl<A: Actor> Route<A> {
+    pub(crate) fn status(&self) -> &Status {
+        match self {
+            Self::Here(mailbox) => &mailbox.status,
+            Self::Process(link) => &link.status,
+            Self::Remote(remote) => &remote.status,
+            Self::Up(up) => &up.status,
+        }
+    }
+
+    pub(crate) fn id(&self) -> ActorId {
+        match self {
+            Self::Here(mailbox) => mailbox.id,
+            Self::Process(link) => link.id,
+            Self::Remote(remote) => remote.id,
+            Self::Up(up) => up.id,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Here(mailbox) => &mailbox.name,
+            Self::Process(link) => &link.name,
+            Self::Remote(remote) => &remote.name,
+            Self::Up(up) => &up.name,
+        }
+    }
+}
+
 /// Reaches an actor, wherever it runs and whichever incarnation it is: the same type and the same
 /// errors for every placement. Equal and hashed by the actor's id.
 ///
@@ -57,34 +86,19 @@ impl<A: Actor> Proxy<A> {
     }
 
     fn status(&self) -> &Status {
-        match &self.route {
-            Route::Here(mailbox) => &mailbox.status,
-            Route::Process(link) => &link.status,
-            Route::Remote(remote) => &remote.status,
-            Route::Up(up) => &up.status,
-        }
+        self.route.status()
     }
 
     /// The actor's id.
     #[must_use]
     pub fn id(&self) -> ActorId {
-        match &self.route {
-            Route::Here(mailbox) => mailbox.id,
-            Route::Process(link) => link.id,
-            Route::Remote(remote) => remote.id,
-            Route::Up(up) => up.id,
-        }
+        self.route.id()
     }
 
     /// The actor's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        match &self.route {
-            Route::Here(mailbox) => &mailbox.name,
-            Route::Process(link) => &link.name,
-            Route::Remote(remote) => &remote.name,
-            Route::Up(up) => &up.name,
-        }
+        self.route.name()
     }
 
     /// Where the actor runs.

@@ -1,7 +1,8 @@
 //! How an actor is to be spawned.
 
 use std::fmt;
-use std::sync::Arc;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ipc_exchange::Budget;
@@ -53,18 +54,57 @@ impl fmt::Display for Placement {
 /// ```
 pub struct Spec<A: Actor> {
     pub(crate) params: A::Params,
-    pub(crate) name: Option<String>,
+    pub(crate) name: Option<Box<str>>,
     pub(crate) placement: Placement,
     pub(crate) policy: ChildPolicy,
     pub(crate) capacity: usize,
     pub(crate) requests_max: u64,
+    pub(crate) traps_exits: bool,
+    pub(crate) own: Own,
+}
+
+/// What matters for an actor in a process of its own, or is said of few. The others, of which there may be
+/// very many, have no room for it.
+#[derive(Clone, Default)]
+pub(crate) struct Own(Option<Box<OwnProcess>>);
+
+/// How the process of an actor is treated, and what few say.
+#[derive(Clone)]
+pub(crate) struct OwnProcess {
     pub(crate) cpu_bound: bool,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) allowed: Option<Arc<[String]>>,
-    pub(crate) traps_exits: bool,
     pub(crate) output_kept: usize,
     pub(crate) budget: Budget,
     pub(crate) abort_grace: Duration,
+    pub(crate) allowed: Option<Arc<[String]>>,
+}
+
+impl Default for OwnProcess {
+    fn default() -> Self {
+        Self {
+            cpu_bound: false,
+            timeout: Some(Duration::from_secs(30)),
+            output_kept: OUTPUT_KEPT,
+            budget: Budget::new(),
+            abort_grace: Duration::from_secs(1),
+            allowed: None,
+        }
+    }
+}
+
+impl Deref for Own {
+    type Target = OwnProcess;
+
+    fn deref(&self) -> &OwnProcess {
+        static USUAL: LazyLock<OwnProcess> = LazyLock::new(OwnProcess::default);
+        self.0.as_deref().unwrap_or_else(|| &*USUAL)
+    }
+}
+
+impl DerefMut for Own {
+    fn deref_mut(&mut self) -> &mut OwnProcess {
+        self.0.get_or_insert_default()
+    }
 }
 
 /// How much of what a process says before it dies is kept unless a specification says otherwise.
@@ -80,13 +120,8 @@ impl<A: Actor> Spec<A> {
             policy: ChildPolicy::default(),
             capacity: 1024,
             requests_max: u64::MAX,
-            cpu_bound: false,
-            timeout: Some(Duration::from_secs(30)),
-            allowed: None,
             traps_exits: false,
-            output_kept: OUTPUT_KEPT,
-            budget: Budget::new(),
-            abort_grace: Duration::from_secs(1),
+            own: Own::default(),
         }
     }
 
@@ -94,7 +129,7 @@ impl<A: Actor> Spec<A> {
     /// kind's name and the id if none is given.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
+        self.name = Some(name.into().into());
         self
     }
 
@@ -170,14 +205,14 @@ impl<A: Actor> Spec<A> {
     /// its progress with a message.
     #[must_use]
     pub fn cpu_bound(mut self) -> Self {
-        self.cpu_bound = true;
+        self.own.cpu_bound = true;
         self
     }
 
     /// Of its messages, let remote callers use only these, as far as their level allows.
     #[must_use]
     pub fn allow<S: Into<String>>(mut self, commands: impl IntoIterator<Item = S>) -> Self {
-        self.allowed = Some(commands.into_iter().map(Into::into).collect());
+        self.own.allowed = Some(commands.into_iter().map(Into::into).collect());
         self
     }
 
@@ -196,7 +231,7 @@ impl<A: Actor> Spec<A> {
     /// replaced when nothing of it is left there.
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Self {
-        self.budget = budget;
+        self.own.budget = budget;
         self
     }
 
@@ -205,7 +240,7 @@ impl<A: Actor> Spec<A> {
     /// to the arbiter's standard error. With zero the process has that itself and nothing is kept.
     #[must_use]
     pub fn keep_output(mut self, bytes: usize) -> Self {
-        self.output_kept = bytes;
+        self.own.output_kept = bytes;
         self
     }
 
@@ -215,7 +250,7 @@ impl<A: Actor> Spec<A> {
     /// [`Context::progress`](crate::Context::progress)). Half a minute unless changed; `None` never does.
     #[must_use]
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.timeout = timeout.into();
+        self.own.timeout = timeout.into();
         self
     }
 
@@ -224,7 +259,7 @@ impl<A: Actor> Spec<A> {
     /// With zero it is killed at once, as one that shows no sign of life always is.
     #[must_use]
     pub fn abort_grace(mut self, grace: Duration) -> Self {
-        self.abort_grace = grace;
+        self.own.abort_grace = grace;
         self
     }
 }
@@ -238,13 +273,8 @@ impl<A: Actor> Clone for Spec<A> {
             policy: self.policy,
             capacity: self.capacity,
             requests_max: self.requests_max,
-            cpu_bound: self.cpu_bound,
-            timeout: self.timeout,
-            allowed: self.allowed.clone(),
             traps_exits: self.traps_exits,
-            output_kept: self.output_kept,
-            budget: self.budget.clone(),
-            abort_grace: self.abort_grace,
+            own: self.own.clone(),
         }
     }
 }

@@ -96,17 +96,17 @@ impl Offspring {
         crate::command::encode(&spec.params, &mut params)?;
         Ok(Self {
             kind: A::NAME.to_owned(),
-            name: spec.name.clone(),
+            name: spec.name.as_deref().map(str::to_owned),
             placement: spec.placement,
             policy: spec.policy,
             capacity: spec.capacity as u64,
             requests_max: spec.requests_max,
-            cpu_bound: spec.cpu_bound,
-            timeout: spec.timeout,
-            allowed: spec.allowed.as_ref().map(|names| names.to_vec()),
-            output_kept: spec.output_kept as u64,
-            budget: spec.budget.clone(),
-            abort_grace: spec.abort_grace,
+            cpu_bound: spec.own.cpu_bound,
+            timeout: spec.own.timeout,
+            allowed: spec.own.allowed.as_ref().map(|names| names.to_vec()),
+            output_kept: spec.own.output_kept as u64,
+            budget: spec.own.budget.clone(),
+            abort_grace: spec.own.abort_grace,
             params: Block(params),
         })
     }
@@ -114,16 +114,16 @@ impl Offspring {
     /// The specification, if the parameters are those of this kind.
     pub(crate) fn into_spec<A: Actor>(self) -> Result<Spec<A>, AskError> {
         let mut spec = Spec::<A>::new(crate::command::decode(&self.params.0)?);
-        spec.name = self.name;
+        spec.name = self.name.map(Into::into);
         spec.placement = self.placement;
         spec.policy = self.policy;
         spec.requests_max = self.requests_max;
-        spec.cpu_bound = self.cpu_bound;
-        spec.timeout = self.timeout;
-        spec.allowed = self.allowed.map(Into::into);
-        spec.output_kept = usize::try_from(self.output_kept).unwrap_or(usize::MAX);
-        spec.budget = self.budget;
-        spec.abort_grace = self.abort_grace;
+        spec.own.cpu_bound = self.cpu_bound;
+        spec.own.timeout = self.timeout;
+        spec.own.allowed = self.allowed.map(Into::into);
+        spec.own.output_kept = usize::try_from(self.output_kept).unwrap_or(usize::MAX);
+        spec.own.budget = self.budget;
+        spec.own.abort_grace = self.abort_grace;
         Ok(spec.capacity(usize::try_from(self.capacity).unwrap_or(usize::MAX)))
     }
 }

@@ -189,14 +189,14 @@ impl Arbiter {
                 };
             }
         };
-        let (id, name) = (seed.id(), Arc::clone(seed.name()));
+        let (id, own) = (seed.id(), seed.proxy());
         let (resolver, proxy) = deferred();
         let posted = self
             .shared
             .poster
             .post(move |ctx| Tree::add(ctx, seed.plant(resolver)));
         if posted.is_err() {
-            self.shared.forget(&name, id);
+            self.shared.forget(own.name(), id);
             return Spawning {
                 id,
                 proxy: Deferred::ready(Err(SpawnError::Disconnected)),

@@ -79,13 +79,13 @@ impl Process {
             params: spec.params.clone(),
             capacity: u32::try_from(spec.capacity).unwrap_or(u32::MAX),
             requests_max: spec.requests_max,
-            cpu_bound: spec.cpu_bound,
-            beat_ms: beat(spec.timeout),
-            timeout_ms: millis(spec.timeout),
+            cpu_bound: spec.own.cpu_bound,
+            beat_ms: beat(spec.own.timeout),
+            timeout_ms: millis(spec.own.timeout),
         };
         let options = ProcessOptions::new()
-            .keep_output(spec.output_kept)
-            .budget(spec.budget.clone());
+            .keep_output(spec.own.output_kept)
+            .budget(spec.own.budget.clone());
         let program = Program::<ToActor, FromActor>::start_with(&options, host::<A>, &boot);
         let program = program.map_err(|error| io::Error::other(failure_text(&error.into())));
         let (mut duct, child) = program?.into_parts();
@@ -126,6 +126,7 @@ impl Process {
         watched?;
         let id = link.id;
         let alarm = spec
+            .own
             .timeout
             .map(|timeout| ctx.alarm(timeout, move |ctx| Tree::check_health(ctx, id, incarnation)));
         Ok(Self {

@@ -87,7 +87,7 @@ pub(crate) enum Health {
 enum Running<A: Actor> {
     Down,
     Local(Box<Cell<A>>),
-    Thread(JoinHandle<()>),
+    Thread(Box<JoinHandle<()>>),
     Process(Box<Process>),
 }
 
@@ -103,53 +103,46 @@ pub(super) struct Slot<A: Actor> {
 
 /// What a slot is made from, on its way to the loop.
 pub(crate) struct Seed<A: Actor> {
-    id: ActorId,
-    name: Arc<str>,
     spec: Spec<A>,
     arbiter: Arbiter,
     route: Route<A>,
-    status: Arc<Status>,
 }
 
 impl<A: Actor> Seed<A> {
     fn new(id: ActorId, name: Arc<str>, spec: Spec<A>, arbiter: Arbiter) -> Self {
-        let status = Arc::new(Status::new());
-        let (label, watched) = (Arc::clone(&name), Arc::clone(&status));
+        let status = Status::new();
         let home = Arc::clone(&arbiter.shared.home);
         let route = match spec.placement {
             Placement::Local => {
                 let wake = Wake::Loop(LoopWake { shared: home, id });
                 Route::Here(Arc::new(Mailbox::new(
                     id,
-                    label,
+                    name,
                     spec.capacity,
                     wake,
-                    watched,
+                    status,
                 )))
             }
             Placement::Thread => {
-                let mailbox = Mailbox::new(id, label, spec.capacity, Wake::Thread, watched);
+                let mailbox = Mailbox::new(id, name, spec.capacity, Wake::Thread, status);
                 Route::Here(Arc::new(mailbox))
             }
             Placement::Process => {
                 let poster = arbiter.shared.poster.clone();
                 Route::Process(Arc::new(Link::new(
                     id,
-                    label,
+                    name,
                     spec.capacity,
-                    watched,
+                    status,
                     home,
                     poster,
                 )))
             }
         };
         Self {
-            id,
-            name,
             spec,
             arbiter,
             route,
-            status,
         }
     }
 
@@ -161,11 +154,11 @@ impl<A: Actor> Seed<A> {
     pub(crate) fn named(spec: Spec<A>, arbiter: &Arbiter) -> Result<Self, SpawnError> {
         let id = ActorId::next();
         let name: Arc<str> = match &spec.name {
-            Some(name) => Arc::from(name.as_str()),
+            Some(name) => Arc::from(&**name),
             None => Arc::from(format!("{}-{id}", A::NAME)),
         };
         let seed = Self::new(id, Arc::clone(&name), spec, arbiter.clone());
-        let allowed = seed.spec.allowed.clone();
+        let allowed = seed.spec.own.allowed.clone();
         arbiter.shared.register(&name, id, seed.proxy(), allowed)?;
         Ok(seed)
     }
@@ -182,11 +175,15 @@ impl<A: Actor> Seed<A> {
     }
 
     pub(crate) fn id(&self) -> ActorId {
-        self.id
+        self.route.id()
     }
 
-    pub(crate) fn name(&self) -> &Arc<str> {
-        &self.name
+    fn name(&self) -> &str {
+        self.route.name()
+    }
+
+    fn status(&self) -> &Status {
+        self.route.status()
     }
 
     /// Makes the slot of one whose start nobody waits for.
@@ -225,7 +222,7 @@ impl<A: Actor> Slot<A> {
             Ok(cell) => {
                 self.running = Running::Local(Box::new(cell));
                 // What came while it was down waits for it.
-                self.seed.arbiter.shared.home.push(self.seed.id);
+                self.seed.arbiter.shared.home.push(self.seed.id());
                 Told::Started
             }
             Err(reason) => Told::Failed(reason),
@@ -235,9 +232,9 @@ impl<A: Actor> Slot<A> {
     fn start_thread(&mut self, mailbox: &Arc<Mailbox<A>>) -> Option<Told> {
         let core = self.core(mailbox);
         let (arbiter, params) = (self.seed.arbiter.clone(), self.seed.spec.params.clone());
-        let (id, incarnation) = (self.seed.id, self.incarnation());
+        let (id, incarnation) = (self.seed.id(), self.incarnation());
         let thread = thread::Builder::new()
-            .name(self.seed.name.to_string())
+            .name(self.seed.name().to_owned())
             .spawn(move || {
                 set_arbiter(Some(arbiter.clone()));
                 let tell = |told| {
@@ -256,7 +253,7 @@ impl<A: Actor> Slot<A> {
             });
         match thread {
             Ok(thread) => {
-                self.running = Running::Thread(thread);
+                self.running = Running::Thread(Box::new(thread));
                 None
             }
             Err(error) => Some(Told::Failed(ExitReason::StartFailed(error.to_string()))),
@@ -277,11 +274,11 @@ fn live<A: Actor>(mut cell: Cell<A>) -> ExitReason {
 
 impl<A: Actor> AnySlot for Slot<A> {
     fn id(&self) -> ActorId {
-        self.seed.id
+        self.seed.id()
     }
 
     fn name(&self) -> &str {
-        &self.seed.name
+        self.seed.name()
     }
 
     fn policy(&self) -> ChildPolicy {
@@ -294,8 +291,8 @@ impl<A: Actor> AnySlot for Slot<A> {
 
     fn start(&mut self, ctx: &mut LoopContext<'_, Tree>) -> Option<Told> {
         self.starts += 1;
-        self.seed.status.set_incarnation(self.incarnation());
-        self.seed.status.set_state(State::Starting);
+        self.seed.status().set_incarnation(self.incarnation());
+        self.seed.status().set_state(State::Starting);
         match self.seed.route.clone() {
             Route::Here(mailbox) if self.seed.spec.placement == Placement::Local => {
                 Some(self.start_local(&mailbox))
@@ -316,7 +313,7 @@ impl<A: Actor> AnySlot for Slot<A> {
     }
 
     fn stop(&mut self, reason: ExitReason) -> Option<ExitReason> {
-        self.seed.status.set_state(State::Stopping);
+        self.seed.status().set_state(State::Stopping);
         match (&mut self.running, &self.seed.route) {
             (Running::Local(_), _) => {
                 let Running::Local(cell) = std::mem::replace(&mut self.running, Running::Down)
@@ -341,7 +338,7 @@ impl<A: Actor> AnySlot for Slot<A> {
     }
 
     fn kill(&mut self, reason: ExitReason) -> Option<ExitReason> {
-        self.seed.status.set_state(State::Terminated);
+        self.seed.status().set_state(State::Terminated);
         match &mut self.running {
             Running::Process(process) => {
                 process.kill(reason);
@@ -350,7 +347,7 @@ impl<A: Actor> AnySlot for Slot<A> {
             Running::Local(_) | Running::Thread(_) | Running::Down => {
                 // A thread goes on until its handler returns; the number tells it that it is over.
                 self.starts += 1;
-                self.seed.status.set_incarnation(self.incarnation());
+                self.seed.status().set_incarnation(self.incarnation());
                 if let Running::Local(cell) = std::mem::replace(&mut self.running, Running::Down) {
                     cell.abandon();
                 }
@@ -379,7 +376,7 @@ impl<A: Actor> AnySlot for Slot<A> {
     }
 
     fn started(&mut self) {
-        self.seed.status.set_state(State::Running);
+        self.seed.status().set_state(State::Running);
         if let (Running::Process(process), Route::Process(link)) =
             (&mut self.running, &self.seed.route)
         {
@@ -402,10 +399,10 @@ impl<A: Actor> AnySlot for Slot<A> {
             }
             _ => {}
         }
-        if !self.seed.status.state().is_stopped() {
-            self.seed.status.set_state(State::Closed);
+        if !self.seed.status().state().is_stopped() {
+            self.seed.status().set_state(State::Closed);
         }
-        self.seed.status.add_lost(lost.told);
+        self.seed.status().add_lost(lost.told);
         let named = |id| Some(Commands::<A>::shared().find(id)?.name);
         Legacy {
             lost: lost.told,
@@ -427,21 +424,21 @@ impl<A: Actor> AnySlot for Slot<A> {
             Route::Process(link) => link.close(),
             Route::Remote(_) | Route::Up(_) => 0,
         };
-        self.seed.status.add_lost(lost);
+        self.seed.status().add_lost(lost);
         self.seed
             .arbiter
             .shared
-            .forget(&self.seed.name, self.seed.id);
+            .forget(self.seed.name(), self.seed.id());
         lost
     }
 
     fn abort_grace(&self) -> Duration {
-        self.seed.spec.abort_grace
+        self.seed.spec.own.abort_grace
     }
 
     fn health(&mut self, now: Instant) -> Option<Health> {
         match &mut self.running {
-            Running::Process(process) => process.health(self.seed.spec.timeout?, now),
+            Running::Process(process) => process.health(self.seed.spec.own.timeout?, now),
             _ => None,
         }
     }
@@ -455,17 +452,17 @@ impl<A: Actor> AnySlot for Slot<A> {
         // Of those in this process there may be very many.
         let own = matches!(self.running, Running::Process(_));
         Info {
-            id: self.seed.id,
-            name: self.seed.name.to_string(),
+            id: self.seed.id(),
+            name: self.seed.name().to_owned(),
             kind: A::NAME.to_owned(),
-            state: self.seed.status.state(),
+            state: self.seed.status().state(),
             placement: self.seed.spec.placement,
             pid,
             incarnation: self.incarnation(),
-            uptime_ms: self.seed.status.uptime_ms(),
-            handled: self.seed.status.handled(),
-            waiting: self.seed.proxy().waiting() as u64 + self.seed.status.waiting_there(),
-            busy_us: self.seed.status.busy_us(),
+            uptime_ms: self.seed.status().uptime_ms(),
+            handled: self.seed.status().handled(),
+            waiting: self.seed.proxy().waiting() as u64 + self.seed.status().waiting_there(),
+            busy_us: self.seed.status().busy_us(),
             system: own.then(|| SystemInfo::of(pid)).flatten(),
             extra: Default::default(),
         }

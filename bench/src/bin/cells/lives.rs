@@ -10,6 +10,9 @@ use crate::{Cell, emit, emit_percentile};
 /// How many idle actors the memory of one is told from.
 const IDLE: usize = 100_000;
 
+/// As many on one loop: what grows with more than their number shows.
+const MILLION: usize = 1_000_000;
+
 pub(crate) fn list() -> Vec<Cell> {
     let cell = |peer: &str, case, size| Cell {
         group: "actors",
@@ -24,6 +27,8 @@ pub(crate) fn list() -> Vec<Cell> {
         cell("process", "actor_death_seen", 1),
         cell("process", "actor_replaced", 1),
         cell("local", "actor_memory", IDLE),
+        cell("local", "actor_million", MILLION),
+        cell("local-permanent", "actor_million", MILLION),
     ]
 }
 
@@ -45,7 +50,9 @@ pub(crate) fn cell(peer: &str, case: &str, size: usize, ms: u64) -> bool {
         ("local", "actor_spawn") => spawns(&arbiter, Placement::Local, time),
         ("thread", "actor_spawn") => spawns(&arbiter, Placement::Thread, time),
         ("process", "actor_spawn") => spawns(&arbiter, Placement::Process, time),
-        ("process", "actor_memory") | ("local", "actor_memory") => memory(&arbiter, size),
+        ("local", "actor_memory") => memory(&arbiter, size),
+        ("local", "actor_million") => many(&arbiter, size, Restart::Temporary),
+        ("local-permanent", "actor_million") => many(&arbiter, size, Restart::Permanent),
         _ => deaths(&arbiter, case == "actor_replaced", time),
     }
     thread.finish().expect("it ends well");
@@ -103,14 +110,63 @@ fn deaths(arbiter: &Arbiter, replaced: bool, time: Duration) {
 fn memory(arbiter: &Arbiter, count: usize) {
     let before = resident();
     let spec = Spec::<Sum>::new(()).local().restart(Restart::Temporary);
-    let spawning: Vec<_> = (0..count).map(|_| arbiter.spawn(spec.clone())).collect();
-    let actors: Vec<Proxy<Sum>> = spawning
-        .into_iter()
-        .map(|spawning| spawning.wait().expect("it starts"))
-        .collect();
+    let actors = spawned(arbiter, &spec, count);
     let grown = resident().saturating_sub(before);
     emit("bytes_per_actor", grown as f64 / actors.len() as f64);
 }
+
+/// Spawns so many, and waits for a thousand at a time.
+fn spawned(arbiter: &Arbiter, spec: &Spec<Sum>, count: usize) -> Vec<Proxy<Sum>> {
+    let mut actors = Vec::with_capacity(count);
+    while actors.len() < count {
+        let spawning: Vec<_> = (0..BATCH).map(|_| arbiter.spawn(spec.clone())).collect();
+        let up = spawning.into_iter();
+        actors.extend(up.map(|one| one.wait().expect("it starts")));
+    }
+    actors
+}
+
+/// Spawns many actors on the loop, finds and tells each once, and ends them one by one.
+fn many(arbiter: &Arbiter, count: usize, restart: Restart) {
+    let spec = Spec::<Sum>::new(()).local().restart(restart);
+    let before = resident();
+    let started = Instant::now();
+    let actors = spawned(arbiter, &spec, count);
+    let each = |time: Instant| time.elapsed().as_nanos() as f64 / actors.len() as f64;
+    emit("spawn_ns_per_actor", each(started));
+    let grown = resident().saturating_sub(before);
+    emit("bytes_per_actor", grown as f64 / actors.len() as f64);
+    let started = Instant::now();
+    for actor in &actors {
+        let found = arbiter.get_actor::<Sum>(actor.name());
+        assert!(found.as_ref() == Some(actor), "it is found by its name");
+    }
+    emit("find_ns_per_actor", each(started));
+    let started = Instant::now();
+    for actor in &actors {
+        actor.send(Add(1)).expect("it lives");
+    }
+    // They are given their turns in the order in which they were told.
+    for actor in actors.iter().rev().step_by(BATCH) {
+        assert_eq!(actor.ask(Add(1)).wait().expect("it answers"), 2);
+    }
+    emit("tell_ns_per_actor", each(started));
+    let started = Instant::now();
+    for batch in actors.chunks(BATCH) {
+        let gone: Vec<_> = batch
+            .iter()
+            .map(|actor| arbiter.stop_actor(actor.id()))
+            .collect();
+        for one in gone {
+            assert!(one.wait().expect("it stops").is_some(), "it was there");
+        }
+    }
+    emit("stop_ns_per_actor", each(started));
+    assert!(arbiter.names().is_empty(), "all are forgotten");
+}
+
+/// How many are spawned or stopped before the first of them is waited for.
+const BATCH: usize = 1000;
 
 /// The memory of this process that is in use, in bytes.
 fn resident() -> usize {
