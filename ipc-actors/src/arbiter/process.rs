@@ -125,10 +125,8 @@ impl Process {
         }
         watched?;
         let id = link.id;
-        let alarm = spec
-            .own
-            .timeout
-            .map(|timeout| ctx.alarm(timeout, move |ctx| Tree::check_health(ctx, id, incarnation)));
+        let look = move |ctx: &mut Context<'_, Tree>| Tree::check_health(ctx, id, incarnation);
+        let alarm = spec.own.timeout.map(|timeout| ctx.alarm(timeout, look));
         Ok(Self {
             child,
             grants: orders.clone(),
