@@ -1,25 +1,30 @@
 //! What the process of an actor runs.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ipc_core::Deadline;
-use ipc_dispatch::{Control as Next, Key, Selector, SelectorOptions};
+use ipc_dispatch::{
+    Context as LoopContext, Control as Next, Key, Poster, Selector, SelectorOptions,
+};
 use ipc_marshal::{Duct, Receiver, RecvError, Sender, TryRecvError};
 
 use crate::arbiter::control_options;
 use crate::cell::{Cell, Turn};
 use crate::context::Core;
 use crate::deferred::deferred;
+use crate::direct;
 use crate::mailbox::{Control, InfoAsk, Item, Mailbox, Run, Wake};
 use crate::proxy::here_info;
 use crate::reply::{Answering, BytesReply};
 use crate::status::Status;
 use crate::upward::Upward;
 use crate::wire::{Block, Boot, FromActor, Order, Record, Report, ToActor};
-use crate::{Actor, ActorId, AskError, Commands, Context, ExitReason, Placement};
+use crate::{Access, Actor, ActorId, AskError, Commands, Context, ExitReason, Placement};
 
 /// Runs an actor in its own process. Name it in the registry with the actor's type, so that the
 /// arbiter can start such processes: `registry![ipc_actors::host::<Counter>]`. Not to be called.
@@ -44,6 +49,10 @@ struct Host<A: Actor> {
     reports: Sender<FromActor>,
     mailbox: Arc<Mailbox<A>>,
     upward: Arc<Upward>,
+    /// For lanes that other actors have to this one.
+    lanes: Poster<Intake>,
+    /// Messages that came on them.
+    direct: AtomicU64,
     commands: Commands<A>,
     /// Its progress is nobody's business.
     cpu_bound: bool,
@@ -53,6 +62,16 @@ struct Host<A: Actor> {
 struct Batch<A: Actor> {
     bytes: Vec<u8>,
     host: Arc<Host<A>>,
+    /// `None` if it came from the arbiter.
+    lane: Option<Arc<Lane>>,
+}
+
+/// The way from another actor's process.
+struct Lane {
+    answering: Arc<Answering>,
+    /// The commands that it may use.
+    allowed: Vec<String>,
+    handled: AtomicU64,
 }
 
 impl<A: Actor> Item<A> for Batch<A> {
@@ -67,7 +86,10 @@ impl<A: Actor> Item<A> for Batch<A> {
                 ctx.core.begin();
             }
             first = false;
-            self.host.invoke(&record, actor, ctx);
+            match &self.lane {
+                None => self.host.invoke(&record, &self.host.answering, actor, ctx),
+                Some(lane) => self.host.invoke_for(lane, &record, actor, ctx),
+            }
             if ctx.core.must_pause() {
                 break;
             }
@@ -77,6 +99,7 @@ impl<A: Actor> Item<A> for Batch<A> {
             ctx.core.rest = Some(Box::new(Run::of(Self {
                 bytes: bytes.to_vec(),
                 host: self.host,
+                lane: self.lane,
             })));
         }
     }
@@ -86,6 +109,9 @@ impl<A: Actor> Item<A> for Batch<A> {
 #[derive(Default)]
 struct Intake {
     batches: VecDeque<Vec<u8>>,
+    /// What has come on the lanes of other actors.
+    direct: VecDeque<(Vec<u8>, Arc<Lane>)>,
+    lanes: Vec<Weak<Lane>>,
     is_over: bool,
 }
 
@@ -98,6 +124,25 @@ impl Intake {
             Err(_) => self.is_over = true,
         }
         true
+    }
+
+    /// Takes in a lane.
+    fn open(ctx: &mut LoopContext<'_, Self>, receiver: Receiver<ToActor>, lane: Lane) {
+        let lane = Arc::new(lane);
+        ctx.state.lanes.retain(|lane| lane.strong_count() > 0);
+        ctx.state.lanes.push(Arc::downgrade(&lane));
+        let key = ctx.add(receiver);
+        let read = ctx.on_message(key, move |_, message, ctx| match message {
+            Ok(ToActor(Order::Batch(Block(bytes)))) => {
+                ctx.state.direct.push_back((bytes, Arc::clone(&lane)));
+                Next::Keep
+            }
+            // Nothing else is said on a lane, and nothing of it holds up others.
+            _ => Next::Close,
+        });
+        if read.is_err() {
+            ctx.remove(key);
+        }
     }
 }
 
@@ -128,6 +173,7 @@ impl<A: Actor> Host<A> {
             })
             .ok()?;
         let poster = selector.poster();
+        let lanes = selector.poster();
         // The main thread looks around whenever its selector returns.
         let wake = Wake::Call(Box::new(move || {
             let _ = poster.post(|_| ());
@@ -144,6 +190,8 @@ impl<A: Actor> Host<A> {
             reports,
             mailbox,
             upward,
+            lanes,
+            direct: AtomicU64::new(0),
             commands: Commands::of_actor(),
             cpu_bound: boot.cpu_bound,
         });
@@ -188,13 +236,23 @@ impl<A: Actor> Host<A> {
                 // Nobody is left to work for.
                 return self.ended(cell.finish(ExitReason::Shutdown));
             }
+            if !intake.lanes.is_empty() && cell.at_hand() < READ_AHEAD {
+                // Whatever the arbiter sends, others get their turn.
+                intake.is_over |= selector.turn(&mut intake, Some(Duration::ZERO)).is_err();
+            }
             for bytes in intake.batches.drain(..) {
-                let host = Arc::clone(self);
-                cell.accept(Batch { bytes, host });
+                cell.accept(self.batch(bytes, None));
+            }
+            for (bytes, lane) in intake.direct.drain(..) {
+                cell.accept(self.batch(bytes, Some(lane)));
             }
             match cell.turn(TURN_LEN) {
                 Turn::More => {}
-                Turn::Ended(reason) => return self.ended(cell.finish(reason)),
+                Turn::Ended(reason) => {
+                    let reason = cell.finish(reason);
+                    self.take_leave(&intake, &reason);
+                    return self.ended(reason);
+                }
                 Turn::Idle => {
                     let now = Instant::now();
                     let wait = cell
@@ -207,6 +265,22 @@ impl<A: Actor> Host<A> {
                     }
                 }
             }
+        }
+    }
+
+    fn batch(self: &Arc<Self>, bytes: Vec<u8>, lane: Option<Arc<Lane>>) -> Batch<A> {
+        let host = Arc::clone(self);
+        Batch { bytes, host, lane }
+    }
+
+    /// Tells those who have lanes to this actor what it has handled, if it ends of itself.
+    fn take_leave(&self, intake: &Intake, reason: &ExitReason) {
+        if matches!(reason, ExitReason::Panicked(_)) {
+            return;
+        }
+        for lane in intake.lanes.iter().filter_map(Weak::upgrade) {
+            let handled = lane.handled.load(Ordering::Relaxed);
+            lane.answering.tell(Report::Ended(reason.clone(), handled));
         }
     }
 
@@ -224,8 +298,34 @@ impl<A: Actor> Host<A> {
         })
     }
 
-    fn invoke(&self, record: &Record<'_>, actor: &mut A, ctx: &mut Context<'_, A>) {
-        let reply = BytesReply::there(&self.answering, record.request);
+    /// For another actor that has a lane to this one, and the rights that the arbiter gave it.
+    fn invoke_for(
+        &self,
+        lane: &Lane,
+        record: &Record<'_>,
+        actor: &mut A,
+        ctx: &mut Context<'_, A>,
+    ) {
+        // Relaxed: written and read by this thread.
+        lane.handled.fetch_add(1, Ordering::Relaxed);
+        self.direct.fetch_add(1, Ordering::Relaxed);
+        let allows = |name: &str| lane.allowed.iter().any(|allowed| allowed == name);
+        match self.commands.check(record.command, 0, Access::Peer, allows) {
+            Ok(()) => self.invoke(record, &lane.answering, actor, ctx),
+            Err(refused) => {
+                BytesReply::there(&lane.answering, record.request).resolve(Err(refused));
+            }
+        }
+    }
+
+    fn invoke(
+        &self,
+        record: &Record<'_>,
+        answering: &Arc<Answering>,
+        actor: &mut A,
+        ctx: &mut Context<'_, A>,
+    ) {
+        let reply = BytesReply::there(answering, record.request);
         match self.commands.find(record.command) {
             Some(command) => (command.invoke)(actor, record.body, ctx, reply),
             None => {
@@ -233,7 +333,7 @@ impl<A: Actor> Host<A> {
                 reply.resolve(Err(AskError::UnknownCommand(name)));
             }
         }
-        self.answering.returned(record.request);
+        answering.returned(record.request);
     }
 
     /// Obeys orders, and gives signs of life in between.
@@ -244,8 +344,11 @@ impl<A: Actor> Host<A> {
         let mut pulse = Pulse::new(beat);
         let mut next_beat = Instant::now() + beat;
         loop {
-            match orders.recv_deadline(next_beat) {
-                Ok(ToActor(order)) => self.obey(order),
+            match orders.recv_attached(Deadline::At(next_beat)) {
+                Ok(order) => {
+                    let (ToActor(order), descriptors) = order.into_parts();
+                    self.obey(order, descriptors);
+                }
                 Err(RecvError::Timeout) => {}
                 Err(_) => {
                     // The arbiter is gone. Should the actor not heed this, the watch of the exchange
@@ -274,7 +377,7 @@ impl<A: Actor> Host<A> {
         }
     }
 
-    fn obey(&self, order: Order) {
+    fn obey(&self, order: Order, descriptors: Vec<OwnedFd>) {
         let answer = |request, block| {
             self.report(Report::Answer(request, Ok(block)));
         };
@@ -298,15 +401,38 @@ impl<A: Actor> Host<A> {
             Order::Exit(id, reason) => {
                 self.mailbox.control(Control::Exit(ActorId(id), reason));
             }
-            Order::Grant(grant) => self.upward.granted(grant),
+            Order::Grant(grant) => self.upward.granted(grant, descriptors),
+            Order::Lane(allowed) => self.open_lane(allowed, descriptors),
             Order::Stop(reason) => {
                 self.mailbox.control(Control::Stop(reason));
             }
         }
     }
 
+    /// Joins a lane of another actor. That one may be stopped before it has made it, so nobody else waits.
+    fn open_lane(&self, allowed: Vec<String>, mut descriptors: Vec<OwnedFd>) {
+        let Some(end) = descriptors.pop() else { return };
+        let lanes = self.lanes.clone();
+        // Without a thread or a lane the other one is told by the loss of its end.
+        let _ = thread::Builder::new()
+            .name("lane".to_owned())
+            .spawn(move || {
+                let Ok((answers, receiver)) = direct::join(end) else {
+                    return;
+                };
+                let lane = Lane {
+                    answering: Answering::new(answers),
+                    allowed,
+                    handled: AtomicU64::new(0),
+                };
+                let _ = lanes.post(move |ctx| Intake::open(ctx, receiver, lane));
+            });
+    }
+
     fn ended(&self, reason: ExitReason) -> Report {
-        Report::Ended(reason, self.mailbox.status.handled())
+        // The arbiter counts what it has sent.
+        let direct = self.direct.load(Ordering::Relaxed);
+        Report::Ended(reason, self.mailbox.status.handled().saturating_sub(direct))
     }
 
     fn report(&self, report: Report) -> bool {

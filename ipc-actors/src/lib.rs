@@ -106,6 +106,7 @@ mod command;
 mod context;
 mod daemon;
 mod deferred;
+mod direct;
 mod error;
 mod host;
 mod id;

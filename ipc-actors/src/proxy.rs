@@ -15,7 +15,7 @@ use crate::link::{Answered, Link, Pending, Refused};
 use crate::mailbox::{Ask, Asked, Control, InfoAsk, Mailbox, Raw, Tell};
 use crate::remote::RemoteRoute;
 use crate::status::Status;
-use crate::upward::UpRoute;
+use crate::upward::{UpRoute, Upward};
 use crate::wire::{Block, Order};
 use crate::{
     Actor, ActorId, AskError, Commands, Deferred, ExitReason, Info, Message, Placement, Receive,
@@ -109,6 +109,33 @@ impl<A: Actor> Proxy<A> {
             Route::Process(_) => Placement::Process,
             Route::Remote(remote) => remote.placement,
             Route::Up(up) => up.placement,
+        }
+    }
+
+    /// A proxy whose messages do not pass through the arbiter, for an actor in its own process that has
+    /// much to say to one in another: they share a ring of their own. Elsewhere, and where messages go
+    /// straight already, it is this proxy again.
+    ///
+    /// What is sent by it keeps its order, but not that with what is sent by other proxies. It lasts for
+    /// one incarnation: when the actor ends, questions are answered as always, and from then on it is
+    /// `Disconnected`; the proxy that it was made from goes on reaching the next incarnation. All
+    /// but messages goes through the arbiter as before.
+    ///
+    /// # Errors
+    ///
+    /// Of the result: [`NotStarted`](AskError::NotStarted) when the actor is not up or has as many ways as
+    /// it may have, [`Full`](AskError::Full) when there are no more descriptors, [`Lost`](AskError::Lost)
+    /// when the ring cannot be made.
+    pub fn direct(&self) -> Deferred<Self, AskError> {
+        match &self.route {
+            Route::Up(up) if up.placement == Placement::Process && !up.is_direct() => {
+                let (resolver, made) = deferred();
+                Upward::lane(up).then(|up: Result<_, _>| {
+                    resolver.resolve(up.map(|up| Self::new(Route::Up(up))));
+                });
+                made
+            }
+            _ => Deferred::ready(Ok(self.clone())),
         }
     }
 

@@ -175,6 +175,11 @@ impl Answering {
         self.last.store(request, Ordering::Relaxed);
     }
 
+    /// Says something else to the one who asks.
+    pub(crate) fn tell(&self, report: Report) {
+        drop(self.answers.send(FromActor(report)));
+    }
+
     /// The handler of this request has returned. If it has not answered, the arbiter must know that it
     /// has begun before the next message does.
     pub(crate) fn returned(&self, request: u64) {

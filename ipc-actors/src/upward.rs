@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::CommandId;
 use crate::deferred::{Resolver, deferred};
+use crate::direct::Direct;
 use crate::link::{Answered, Pending, Refused};
 use crate::mailbox::Mailbox;
 use crate::proxy::Route;
@@ -46,6 +48,11 @@ pub(crate) enum Wish {
     Stop {
         actor: u64,
     },
+    /// A way to the actor that does not lead through the arbiter.
+    Lane {
+        request: u64,
+        actor: u64,
+    },
     Spawn {
         request: u64,
         offspring: Box<Offspring>,
@@ -59,6 +66,7 @@ pub(crate) enum Grant {
     Spawned(u64, Result<Whereabouts, String>),
     Answer(u64, Result<Block, AskError>),
     Info(u64, Result<Box<Info>, AskError>),
+    Lane(u64, Result<(), AskError>),
     /// A message that was only told to this actor found no room or no actor.
     Lost(u64),
 }
@@ -131,6 +139,7 @@ impl Offspring {
 enum Waiting {
     Found(Resolver<Option<Whereabouts>, AskError>),
     Spawned(Resolver<Whereabouts, SpawnError>),
+    Lane(Resolver<Arc<Direct>, AskError>),
     Pending(Pending),
 }
 
@@ -138,6 +147,7 @@ impl Waiting {
     fn fail(self, error: AskError) {
         match self {
             Self::Found(resolver) => resolver.resolve(Err(error)),
+            Self::Lane(resolver) => resolver.resolve(Err(error)),
             Self::Spawned(resolver) => resolver.resolve(Err(SpawnError::Disconnected)),
             Self::Pending(pending) => pending.fail(error),
         }
@@ -214,18 +224,13 @@ impl Upward {
                 .as_mut()
                 .and_then(|table| table.remove(&request));
             if let Some(waiting) = waiting {
-                waiting.fail(match refused {
-                    Refused::Full => AskError::Full,
-                    Refused::Timeout => AskError::Timeout,
-                    Refused::Encode => AskError::Codec("the message is too long".to_owned()),
-                    Refused::Disconnected => AskError::NotStarted,
-                });
+                waiting.fail(unasked(refused));
             }
         }
     }
 
     /// Takes in what the arbiter grants.
-    pub(crate) fn granted(&self, grant: Grant) {
+    pub(crate) fn granted(&self, grant: Grant, mut descriptors: Vec<OwnedFd>) {
         let request = match &grant {
             Grant::Lost(actor) => {
                 *self.lost().entry(*actor).or_default() += 1;
@@ -234,7 +239,8 @@ impl Upward {
             Grant::Found(request, _)
             | Grant::Spawned(request, _)
             | Grant::Answer(request, _)
-            | Grant::Info(request, _) => *request,
+            | Grant::Info(request, _)
+            | Grant::Lane(request, _) => *request,
         };
         let waiting = self
             .table()
@@ -251,6 +257,10 @@ impl Upward {
             }
             (Some(Waiting::Pending(Pending::Info(resolver))), Grant::Info(_, info)) => {
                 resolver.resolve(info.map(|info| *info));
+            }
+            (Some(Waiting::Lane(resolver)), Grant::Lane(_, lane)) => {
+                let end = lane.and_then(|()| descriptors.pop().ok_or(AskError::Lost));
+                resolver.resolve(end.and_then(|end| Direct::make(end).map_err(|_| AskError::Lost)));
             }
             (Some(waiting), _) => waiting.fail(AskError::Lost),
             // Nobody waits any more.
@@ -305,6 +315,34 @@ impl Upward {
         proxy
     }
 
+    /// The same way without the arbiter on it.
+    pub(crate) fn lane(route: &Arc<UpRoute>) -> Deferred<Arc<UpRoute>, AskError> {
+        let (resolver, made) = deferred();
+        let actor = route.id.to_u64();
+        route
+            .up
+            .ask(Waiting::Lane(resolver), Deadline::Never, |request| {
+                Wish::Lane { request, actor }
+            });
+        let (resolver, lane) = deferred();
+        let route = Arc::clone(route);
+        made.then(move |made: Result<_, _>| {
+            resolver.resolve(made.map(|direct| {
+                let status = Status::new();
+                status.set_state(State::Running);
+                Arc::new(UpRoute {
+                    up: Arc::clone(&route.up),
+                    id: route.id,
+                    name: route.name.clone(),
+                    placement: route.placement,
+                    status,
+                    direct: Some(direct),
+                })
+            }));
+        });
+        lane
+    }
+
     /// The proxy of an actor, if it is of this kind.
     pub(crate) fn proxy<A: Actor>(
         self: &Arc<Self>,
@@ -329,7 +367,18 @@ impl Upward {
             name: found.name,
             placement: found.placement,
             status,
+            direct: None,
         }))))
+    }
+}
+
+/// Why there will be no answer to a question that was refused.
+fn unasked(refused: Refused) -> AskError {
+    match refused {
+        Refused::Full => AskError::Full,
+        Refused::Timeout => AskError::Timeout,
+        Refused::Encode => AskError::Codec("the message is too long".to_owned()),
+        Refused::Disconnected => AskError::NotStarted,
     }
 }
 
@@ -348,15 +397,26 @@ pub(crate) struct UpRoute {
     pub(crate) name: String,
     pub(crate) placement: Placement,
     pub(crate) status: Status,
+    /// Messages take this instead, if it is there.
+    direct: Option<Arc<Direct>>,
 }
 
 impl UpRoute {
+    /// Whether messages do not pass through the arbiter.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.direct.is_some()
+    }
+
     pub(crate) fn tell(
         &self,
         command: CommandId,
         body: Vec<u8>,
         deadline: Deadline,
     ) -> Result<(), Refused> {
+        if let Some(direct) = &self.direct {
+            let pushed = direct.push(command, &body, None, deadline);
+            return pushed.map_err(|(refused, _)| refused);
+        }
         let wish = Wish::Call {
             request: 0,
             actor: self.id.to_u64(),
@@ -373,6 +433,13 @@ impl UpRoute {
         deadline: Deadline,
         answered: Answered,
     ) {
+        if let Some(direct) = &self.direct {
+            let pushed = direct.push(command, &body, Some(answered), deadline);
+            if let Err((refused, Some(answered))) = pushed {
+                answered(Err(unasked(refused)));
+            }
+            return;
+        }
         let waiting = Waiting::Pending(Pending::Bytes(answered));
         let (actor, command, body) = (self.id.to_u64(), command.0, Block(body));
         self.up.ask(waiting, deadline, |request| Wish::Call {
@@ -405,6 +472,9 @@ impl UpRoute {
     }
 
     pub(crate) fn lost(&self) -> u64 {
-        self.up.lost().get(&self.id.to_u64()).copied().unwrap_or(0)
+        match &self.direct {
+            Some(direct) => direct.lost(),
+            None => self.up.lost().get(&self.id.to_u64()).copied().unwrap_or(0),
+        }
     }
 }

@@ -83,7 +83,10 @@ pub(crate) enum Order {
     Stop(ExitReason),
     /// One that it was linked to has ended.
     Exit(u64, ExitReason),
-    /// What it wished for.
+    /// Another actor in its own process has a lane to it, whose end comes with this, and may use these
+    /// commands.
+    Lane(Vec<String>),
+    /// What it wished for. With a lane comes its end.
     Grant(Grant),
 }
 

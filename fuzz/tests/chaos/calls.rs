@@ -230,12 +230,15 @@ fn serve(channel: AnyChannel, seen: &mut Vec<u64>) {
 
 /// Whether a connection failed because its peer is gone, and for no other reason.
 fn is_an_end(error: &ConnectError) -> bool {
-    use std::io::ErrorKind::{ConnectionRefused, ConnectionReset, NotFound};
+    use std::io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound};
 
     match error {
         ConnectError::Disconnected => true,
         ConnectError::Io(error) => {
-            matches!(error.kind(), ConnectionRefused | ConnectionReset | NotFound)
+            matches!(
+                error.kind(),
+                BrokenPipe | ConnectionRefused | ConnectionReset | NotFound
+            )
         }
         _ => false,
     }

@@ -184,7 +184,7 @@ fn without_memory() {
         other.send_bytes(&body, Deadline::Never).is_ok()
     });
     let (_, hard) = getrlimit(Resource::RLIMIT_AS).expect("a limit");
-    setrlimit(Resource::RLIMIT_AS, mapped() + (1 << 20), hard).expect("less is allowed");
+    setrlimit(Resource::RLIMIT_AS, mapped() + (16 << 20), hard).expect("less is allowed");
     go.send(()).expect("it listens");
     for _ in 0..2 {
         match duct.recv_with(Deadline::after(SOON), |message| message.bytes().len()) {

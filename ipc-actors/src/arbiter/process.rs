@@ -39,7 +39,12 @@ pub(crate) struct Process {
     /// For how long it had worked on one message when it last said so.
     busy: Duration,
     alarm: Option<AlarmId>,
+    /// How many lanes it was given, to or from others.
+    lanes: u32,
 }
+
+/// So many lanes an incarnation may be given: each is memory and descriptors of two processes.
+const LANES_MAX: u32 = 256;
 
 /// The ends of the two ways to a process: messages and their answers take the one, orders and
 /// everything that is said about the actor the other, so that neither is ever behind the other.
@@ -143,6 +148,7 @@ impl Process {
             is_aborted: false,
             busy: Duration::ZERO,
             alarm,
+            lanes: 0,
         })
     }
 
@@ -226,6 +232,16 @@ impl Process {
             }
         }
         Tree::told(ctx, origin.id, origin.incarnation, Told::Ended(reason));
+    }
+
+    /// Where the end of one more lane between it and another goes; `None` if it is not up, or has as many
+    /// as it may have.
+    pub(super) fn lane(&mut self) -> Option<Sender<ToActor>> {
+        if self.ends.is_some() || self.lanes == LANES_MAX {
+            return None;
+        }
+        self.lanes += 1;
+        Some(self.grants.clone())
     }
 
     pub(super) fn pid(&self) -> u32 {

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use ipc_core::Deadline;
 use ipc_dispatch::Context;
-use ipc_marshal::Sender;
+use ipc_marshal::{Attached, Sender};
 
+use super::process::Process;
 use super::tree::Tree;
 use crate::audit::brief;
 use crate::command::CommandId;
+use crate::direct;
 use crate::upward::{Grant, Offspring, Whereabouts, Wish};
 use crate::wire::{Block, Order, ToActor};
 use crate::{
@@ -135,8 +138,42 @@ impl Tree {
                     found.stop();
                 }
             }
+            Wish::Lane { request, actor } => {
+                let commands = opened(actor).map(|found| found.commands(Access::Peer));
+                let made = Self::lane(ctx, &back, request, ActorId(actor), commands);
+                if let Err(error) = made {
+                    back.grant(Grant::Lane(request, Err(error)));
+                }
+            }
             Wish::Spawn { request, offspring } => Self::spawn_wished(&back, request, *offspring),
         }
+    }
+
+    /// Gives two processes the ends of a lane between them. What then goes over it is nothing of the
+    /// arbiter's: the one that is asked heeds the commands that the other may use.
+    fn lane(
+        ctx: &mut Context<'_, Self>,
+        back: &Back,
+        request: u64,
+        actor: ActorId,
+        commands: Option<Vec<String>>,
+    ) -> Result<(), AskError> {
+        let commands = commands.ok_or(AskError::NotStarted)?;
+        let mut of = |id| {
+            let slot = &mut ctx.state.actors.get_mut(&id)?.slot;
+            slot.process().and_then(Process::lane)
+        };
+        let (from, to) = match (of(back.id), of(actor)) {
+            (Some(from), Some(to)) if back.id != actor => (from, to),
+            _ => return Err(AskError::NotStarted),
+        };
+        let (one, other) = direct::ends().map_err(|_| AskError::Full)?;
+        let order = |order, end| Attached::new(ToActor(order)).attach(end);
+        let told = to.send_attached(order(Order::Lane(commands), one), Deadline::Now);
+        told.map_err(|_| AskError::Full)?;
+        let grant = Order::Grant(Grant::Lane(request, Ok(())));
+        let granted = from.send_attached(order(grant, other), Deadline::Now);
+        granted.map_err(|_| AskError::Full)
     }
 
     fn spawn_wished(back: &Back, request: u64, offspring: Offspring) {

@@ -7,6 +7,7 @@ mod application;
 mod behaviours;
 mod budgets;
 mod desk;
+mod direct;
 mod hostile;
 mod later;
 mod life;

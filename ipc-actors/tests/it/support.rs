@@ -12,6 +12,7 @@ use ipc_exchange::registry;
 
 use crate::actors::{Counter, Pid};
 use crate::behaviours::{Victim, Witness};
+use crate::direct::Clerk;
 use crate::later::Board;
 
 /// Runs a test that must not hang, in a thread of its own.
@@ -57,6 +58,7 @@ pub(crate) fn set_up() {
         "support::process_of_an_actor",
         registry![
             host::<Board>,
+            host::<Clerk>,
             host::<Counter>,
             host::<Victim>,
             host::<Witness>

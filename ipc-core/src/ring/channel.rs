@@ -129,6 +129,16 @@ impl RingOptions {
         handshake::join(fd, self, Deadline::Never).map_err(|(_, error)| error)
     }
 
+    /// Makes a ring with whoever has the other of [`Ring::ends`], and answers this end. Does not wait
+    /// for them.
+    ///
+    /// # Errors
+    ///
+    /// As [`pair`](Self::pair), and what the system says when the other end is gone.
+    pub fn make_on(&self, end: OwnedFd) -> io::Result<Ring> {
+        handshake::offer_on(end, self, None)
+    }
+
     /// Connects to a port at a `ring:` address until `deadline`. This side chooses the capacity.
     ///
     /// # Errors
@@ -192,6 +202,33 @@ impl Ring {
     /// As [`RingOptions::offer`].
     pub fn offer() -> io::Result<(Self, OwnedFd)> {
         RingOptions::new().offer()
+    }
+
+    /// Two descriptors to be handed to two other processes, by which these make a ring between them:
+    /// one by [`RingOptions::make_on`], the other by [`Ring::from_fd`]. Whoever handed them over has no
+    /// part in it.
+    ///
+    /// # Errors
+    ///
+    /// When no more descriptors can be had.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ipc_core::{Ring, RingOptions};
+    /// use std::io::{Read, Write};
+    ///
+    /// let (one, other) = Ring::ends()?;
+    /// let mut made = RingOptions::new().make_on(one)?;
+    /// let mut joined = Ring::from_fd(other)?;
+    /// made.write_all(b"ping")?;
+    /// let mut buf = [0; 4];
+    /// joined.read_exact(&mut buf)?;
+    /// assert_eq!(&buf, b"ping");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn ends() -> io::Result<(OwnedFd, OwnedFd)> {
+        sys::packet_pair()
     }
 
     /// Makes this end of a ring that was offered on an inherited or received descriptor.
