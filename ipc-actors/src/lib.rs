@@ -84,7 +84,7 @@
 //!
 //! An actor in a process of its own has a second thread there, which answers `ping` and `info`, gives signs
 //! of life and passes on the wish to stop, however long a message takes and however many wait. What it
-//! sends to other actors passes through its arbiter.
+//! sends to other actors passes through its arbiter, unless its proxy is a [direct](Proxy::direct) one.
 //!
 //! `send` and `ask` block while a mailbox is full and are woken by room or by the actor's end; on the
 //! thread that would have to make room they answer `Full` instead. [`Deferred::wait`] blocks until the

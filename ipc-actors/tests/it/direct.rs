@@ -323,6 +323,22 @@ fn an_incarnation_has_so_many_lanes_and_no_more() {
 }
 
 #[test]
+fn a_lane_gives_no_more_rights_than_the_arbiter() {
+    with_arbiter(|arbiter| {
+        let first = clerk(arbiter, "first", Placement::Process);
+        let spec = Spec::<Clerk>::new(()).name("second").process();
+        let second = spawn(arbiter, spec.allow(["note"]));
+        open(&first, &second);
+        assert_eq!(first.ask_timeout(Tell(7), LIMIT), Ok(Ok(())));
+        // What it asks last is not allowed.
+        let refused = first.ask_timeout(Dictate(2), LIMIT).expect("an answer");
+        let expected = AskError::Forbidden("pid".to_owned()).to_string();
+        assert_eq!(refused, Err(expected));
+        assert_eq!(second.ask_timeout(Noted, LIMIT), Ok(vec![7, 0, 1]));
+    });
+}
+
+#[test]
 fn other_ways_are_direct_as_they_are() {
     with_arbiter(|arbiter| {
         for placement in crate::support::PLACEMENTS {
