@@ -125,10 +125,7 @@ impl Process {
                 .poster()
                 .post(move |ctx| Self::exited(ctx, &origin, key, exit));
         });
-        if watched.is_err() {
-            ctx.remove(key);
-        }
-        watched?;
+        watched.inspect_err(|_| drop(ctx.remove(key)))?;
         let id = link.id;
         let look = move |ctx: &mut Context<'_, Tree>| Tree::check_health(ctx, id, incarnation);
         let alarm = spec.own.timeout.map(|timeout| ctx.alarm(timeout, look));

@@ -139,11 +139,8 @@ impl Tree {
                 }
             }
             Wish::Lane { request, actor } => {
-                let commands = opened(actor).map(|found| found.commands(Access::Peer));
-                let made = Self::lane(ctx, &back, request, ActorId(actor), commands);
-                if let Err(error) = made {
-                    back.grant(Grant::Lane(request, Err(error)));
-                }
+                let made = Self::lane(ctx, &back, request, ActorId(actor));
+                made.unwrap_or_else(|error| back.grant(Grant::Lane(request, Err(error))));
             }
             Wish::Spawn { request, offspring } => Self::spawn_wished(&back, request, *offspring),
         }
@@ -156,9 +153,9 @@ impl Tree {
         back: &Back,
         request: u64,
         actor: ActorId,
-        commands: Option<Vec<String>>,
     ) -> Result<(), AskError> {
-        let commands = commands.ok_or(AskError::NotStarted)?;
+        let found = back.arbiter.shared.find_id(actor);
+        let commands = found.ok_or(AskError::NotStarted)?.commands(Access::Peer);
         let mut of = |id| {
             let slot = &mut ctx.state.actors.get_mut(&id)?.slot;
             slot.process().and_then(Process::lane)
