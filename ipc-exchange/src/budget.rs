@@ -7,12 +7,14 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
+use crate::sys::processes_limit;
+
 /// What a program's process may use; nothing is limited unless said.
 ///
 /// Two kinds of limits hold it. Those of the process itself (`address_space`, `open_files`, `cpu_time`,
 /// `core`, `processes`) are set by the new process, before anything of the program runs there: that
-/// works on every Unix, and one that is above what this process may have is lowered to that. Those of
-/// a control group (`memory`, `cpu_percent`, `tasks`) hold the process together with all that it
+/// works on every Unix but for `processes`, and one that is above what this process may have is
+/// lowered to that. Those of a control group (`memory`, `cpu_percent`, `tasks`) hold the process together with all that it
 /// starts. They need a [`group`](Self::group) in which this process may make others; it makes one for
 /// each process and removes it when nothing is left there, and only then tells of the process's end.
 ///
@@ -90,7 +92,7 @@ impl Budget {
 
     /// At most so many processes and threads of its user, counted over the whole machine, can there be
     /// when it starts another. Users with rights over resources, root for one, are not held by this:
-    /// see [`tasks`](Self::tasks).
+    /// see [`tasks`](Self::tasks). Linux only: elsewhere a process with this limit does not start.
     #[must_use]
     pub fn processes(mut self, count: u64) -> Self {
         self.limits.processes = Some(count);
@@ -146,7 +148,11 @@ impl Limits {
         lower(Resource::RLIMIT_CORE, self.core, 0)?;
         lower(Resource::RLIMIT_CPU, self.cpu_seconds, 1)?;
         lower(Resource::RLIMIT_NOFILE, self.open_files, 0)?;
-        lower(Resource::RLIMIT_NPROC, self.processes, 0)?;
+        match (processes_limit(), self.processes) {
+            (Some(resource), to) => lower(resource, to, 0)?,
+            (None, None) => {}
+            (None, Some(_)) => return Err(io::ErrorKind::Unsupported.into()),
+        }
         // The last: nothing may fail for want of it before.
         lower(Resource::RLIMIT_AS, self.address_space, 0)
     }

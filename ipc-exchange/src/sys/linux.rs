@@ -8,6 +8,7 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl;
+use nix::sys::resource::Resource;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getppid};
@@ -120,6 +121,11 @@ pub(crate) fn fork_sibling() -> io::Result<Sibling> {
         Ok(pid) => Ok(Sibling::Old(pid)),
         Err(_) => Err(io::Error::last_os_error()),
     }
+}
+
+/// The limit on how many processes the user may have.
+pub(crate) fn processes_limit() -> Option<Resource> {
+    Some(Resource::RLIMIT_NPROC)
 }
 
 /// How many threads this process has.

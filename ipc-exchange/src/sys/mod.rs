@@ -15,6 +15,7 @@
 //!   the system cannot do that; also when it was reaped elsewhere.
 //! - `is_unreaped(pid)`: whether a child has ended and is still to be reaped; false where that cannot
 //!   be told.
+//! - `processes_limit()`: the limit on how many processes a user has, where it can be set.
 //! - `is_child(pid)`: whether a process is a child that can still be waited for, where it can tell.
 //!
 //! [`Page`] is the same everywhere.
@@ -42,5 +43,5 @@ pub use linked::LINKED;
 pub(crate) use page::Page;
 pub(crate) use platform::{
     Sibling, await_end, die_with_parent, end_with_group, fork_sibling, is_child, is_unreaped,
-    threads, wake_with_parent,
+    processes_limit, threads, wake_with_parent,
 };

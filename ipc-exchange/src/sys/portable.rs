@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::sys::resource::Resource;
 use nix::unistd::Pid;
 
 /// Makes a file of `len` bytes that has no name any more.
@@ -85,5 +86,10 @@ pub(crate) fn fork_sibling() -> io::Result<Sibling> {
 
 /// Not known.
 pub(crate) fn threads() -> Option<usize> {
+    None
+}
+
+/// The library that the limits are set with does not have it everywhere.
+pub(crate) fn processes_limit() -> Option<Resource> {
     None
 }
