@@ -22,8 +22,7 @@ impl<A: Actor> Alarms<A> {
         Self(None)
     }
 
-    pub(crate) fn arm(&mut self, delay: Duration, ring: Ring<A>) -> Alarm {
-        let now = Instant::now();
+    pub(crate) fn arm(&mut self, now: Instant, delay: Duration, ring: Ring<A>) -> Alarm {
         let alarms = self.0.get_or_insert_with(|| Box::new(Scheduler::new(now)));
         // An alarm beyond all time rings in a century.
         let due = now.checked_add(delay).unwrap_or(now + CENTURY);

@@ -232,7 +232,7 @@ impl<A: Actor> Cell<A> {
         if self.next_alarm().is_none() {
             return Ok(());
         }
-        let now = Instant::now();
+        let now = self.core.now();
         let mark = self
             .core
             .alarms

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::alarms::Alarms;
 use crate::mailbox::{AnyRun, Mailbox};
@@ -48,6 +48,12 @@ impl<A: Actor> Core<A> {
             rest: None,
             alarms: Alarms::new(),
         }
+    }
+
+    /// The time: the arbiter's, if it has one in this process.
+    pub(crate) fn now(&self) -> Instant {
+        let arbiter = self.arbiter.as_ref();
+        arbiter.map_or_else(Instant::now, |arbiter| arbiter.shared.clock.now())
     }
 
     /// The next message is about to be handled.
@@ -136,7 +142,7 @@ impl<A: Actor> Context<'_, A> {
             }
             None
         };
-        self.core.alarms.arm(delay, Box::new(ring))
+        self.core.alarms.arm(self.core.now(), delay, Box::new(ring))
     }
 
     /// Calls `ring` every `interval`, between two messages, until it answers `false`. After a long
@@ -149,7 +155,9 @@ impl<A: Actor> Context<'_, A> {
         let interval = interval.max(Duration::from_micros(1));
         let ring =
             move |actor: &mut A, ctx: &mut Context<'_, A>| ring(actor, ctx).then_some(interval);
-        self.core.alarms.arm(interval, Box::new(ring))
+        self.core
+            .alarms
+            .arm(self.core.now(), interval, Box::new(ring))
     }
 
     /// Takes an alarm back. Answers whether it would have rung again.

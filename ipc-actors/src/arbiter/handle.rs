@@ -10,6 +10,7 @@ use ipc_dispatch::Poster;
 use super::config::Offers;
 use super::groups::Groups;
 use super::slot::Seed;
+use super::time::Clock;
 use super::tree::Tree;
 use super::wishes::{Midwife, midwife};
 use crate::audit::Auditors;
@@ -28,7 +29,7 @@ pub struct Arbiter {
 pub(crate) struct Shared {
     pub(crate) poster: Poster<Tree>,
     pub(crate) home: Arc<LoopShared>,
-    pub(super) begun: Instant,
+    pub(crate) clock: Clock,
     pub(crate) offers: Offers,
     pub(crate) auditors: Auditors,
     names: Mutex<Names>,
@@ -80,12 +81,12 @@ pub struct Spawning<A: Actor> {
 }
 
 impl Shared {
-    pub(super) fn new(poster: Poster<Tree>) -> Self {
+    pub(super) fn new(poster: Poster<Tree>, clock: Clock) -> Self {
         let home = Arc::new(LoopShared::new(poster.clone()));
         Self {
             poster,
             home,
-            begun: Instant::now(),
+            clock,
             offers: Offers::default(),
             auditors: Auditors::default(),
             names: Mutex::default(),

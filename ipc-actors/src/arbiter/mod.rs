@@ -11,6 +11,7 @@ mod report;
 mod root;
 mod signals;
 mod slot;
+mod time;
 mod tree;
 mod watch;
 mod wishes;

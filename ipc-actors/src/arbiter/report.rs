@@ -22,7 +22,7 @@ impl Arbiter {
     /// handled. Costs nothing until it is asked for, and waits for no actor.
     pub fn tree(&self) -> Deferred<TreeInfo, SpawnError> {
         let (resolver, tree) = deferred();
-        let begun = self.shared.begun;
+        let begun = self.shared.clock.begun();
         let posted = self
             .shared
             .poster

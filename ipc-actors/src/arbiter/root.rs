@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipc_dispatch::{Context, Selector, SelectorOptions};
 
 use super::handle::{Arbiter, Shared};
+use super::time::Clock;
 use super::tree::Tree;
 use crate::local::set_arbiter;
 use crate::{Deferred, ExitReason, SupervisorOptions};
@@ -55,18 +56,26 @@ impl ArbiterLoop {
     ///
     /// What the system says when it gives no descriptors.
     pub fn new(options: ArbiterOptions) -> io::Result<Self> {
-        let selector = SelectorOptions::new().tasks_max(TASKS_PER_TURN).open()?;
-        let shared = Arc::new(Shared::new(selector.poster()));
+        let selector = Self::selector_options(SelectorOptions::new()).open()?;
+        Ok(Self::of(selector, options, Clock::system()))
+    }
+
+    pub(super) fn selector_options(options: SelectorOptions) -> SelectorOptions {
+        options.tasks_max(TASKS_PER_TURN)
+    }
+
+    pub(super) fn of(selector: Selector<Tree>, options: ArbiterOptions, clock: Clock) -> Self {
+        let shared = Arc::new(Shared::new(selector.poster(), clock));
         let tree = Tree::new(Arc::clone(&shared), options.supervisor);
         shared.be_found();
         let arbiter = Arbiter::new(shared);
         arbiter.shared.home.enter();
         set_arbiter(Some(arbiter.clone()));
-        Ok(Self {
+        Self {
             selector,
             tree,
             arbiter,
-        })
+        }
     }
 
     /// A handle for spawning and stopping, from any thread.
@@ -149,6 +158,9 @@ impl ArbiterLoop {
         home.set_turning(true);
         let turned = self.selector.turn(&mut self.tree, timeout);
         home.set_turning(false);
+        if self.arbiter.shared.clock.is_simulated() {
+            self.arbiter.shared.clock.set(self.selector.now());
+        }
         turned.map(drop)
     }
 }

@@ -109,7 +109,10 @@ pub(crate) struct Seed<A: Actor> {
 }
 
 impl<A: Actor> Seed<A> {
-    fn new(id: ActorId, name: Arc<str>, spec: Spec<A>, arbiter: Arbiter) -> Self {
+    fn new(id: ActorId, name: Arc<str>, mut spec: Spec<A>, arbiter: Arbiter) -> Self {
+        if arbiter.shared.clock.is_simulated() {
+            spec.placement = Placement::Local;
+        }
         let status = Status::new();
         let home = Arc::clone(&arbiter.shared.home);
         let route = match spec.placement {
@@ -291,6 +294,8 @@ impl<A: Actor> AnySlot for Slot<A> {
 
     fn start(&mut self, ctx: &mut LoopContext<'_, Tree>) -> Option<Told> {
         self.starts += 1;
+        // Its first hooks run on this turn of the loop.
+        self.seed.arbiter.shared.clock.set(ctx.now());
         self.seed.status().set_incarnation(self.incarnation());
         self.seed.status().set_state(State::Starting);
         match self.seed.route.clone() {

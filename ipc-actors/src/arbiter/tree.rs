@@ -119,7 +119,7 @@ pub(super) type EndHook = Box<dyn FnMut(&Down) + Send>;
 impl Tree {
     pub(super) fn new(shared: Arc<Shared>, options: SupervisorOptions) -> Self {
         let mut root = Node::new(options, None);
-        root.machine.handle(Event::Boot, Instant::now());
+        root.machine.handle(Event::Boot, shared.clock.now());
         let mut nodes = IdMap::default();
         nodes.insert(ROOT, root);
         Self {

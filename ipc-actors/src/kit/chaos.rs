@@ -1,5 +1,6 @@
 //! Trouble on order.
 
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,10 @@ pub enum Trouble {
     Hang,
     /// This message and all after it take so much longer.
     Slow(Duration),
+    /// The process with all its threads is stopped for so long, as by a debugger or an operator's
+    /// SIGSTOP, and then goes on: for actors in a process of their own. One that is killed meanwhile does
+    /// not go on.
+    Stop(Duration),
 }
 
 /// Trouble at the n-th message, for actors under test: part of what the actor is made from, and told of
@@ -67,6 +72,7 @@ impl Chaos {
                 Trouble::Abort => std::process::abort(),
                 Trouble::Exit(status) => std::process::exit(status),
                 Trouble::Hang => wait(None),
+                Trouble::Stop(time) => stop(time),
                 Trouble::Slow(_) => {}
             },
             _ => {}
@@ -83,4 +89,12 @@ fn wait(time: Option<Duration>) {
             Some(left) => thread::park_timeout(left),
         }
     }
+}
+
+/// Has a child, which dies with this process's group, stop this process and let it go on.
+fn stop(time: Duration) {
+    let pause = time.as_secs_f64();
+    let script = format!("kill -STOP $PPID; sleep {pause}; kill -CONT $PPID");
+    // Without a shell there is no trouble.
+    drop(Command::new("sh").args(["-c", &script]).status());
 }

@@ -1,12 +1,13 @@
 //! Workers that take too much, and what tests are told about what is left.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ipc_actors::{Chaos, LeakGuard, MonitorSpec, Spec, Trouble};
+use ipc_actors::{AskError, Chaos, ExitReason, LeakGuard, MonitorSpec, Spec, Trouble};
 
 use crate::actors::{Counter, Harm, Pid, Start};
-use crate::support::{LIMIT, eventually, is_alive, with_arbiter};
+use crate::behaviours::{Job, Plan};
+use crate::support::{LIMIT, eventually, is_alive, spawn, with_arbiter};
 
 #[test]
 fn a_worker_with_too_much_memory_is_replaced_and_nothing_is_lost() {
@@ -40,7 +41,7 @@ fn a_leak_guard_names_what_is_left() {
 fn chaos_strikes_at_its_message() {
     let mut chaos = Chaos::at(2, Trouble::Slow(Duration::from_millis(20)));
     let took = |chaos: &mut Chaos| {
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         chaos.message();
         begun.elapsed()
     };
@@ -48,4 +49,37 @@ fn chaos_strikes_at_its_message() {
     for _ in 0..2 {
         assert!(took(&mut chaos) >= Duration::from_millis(20));
     }
+}
+
+#[test]
+fn chaos_stops_a_process_and_lets_it_go_on() {
+    with_arbiter(|arbiter| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pause = Duration::from_millis(400);
+        let plan = Plan {
+            chaos: Chaos::at(2, Trouble::Stop(pause)),
+            ..Plan::new(folder.path())
+        };
+        let patient = spawn(arbiter, plan.spec("patient").timeout(LIMIT));
+        let first = patient.ask_timeout(Job(1, 0), LIMIT).expect("an answer");
+        let begun = Instant::now();
+        let second = patient.ask_timeout(Job(2, 0), LIMIT).expect("an answer");
+        assert!(begun.elapsed() >= pause);
+        assert_eq!(first.1, second.1, "the same process");
+
+        let plan = Plan {
+            chaos: Chaos::at(2, Trouble::Stop(LIMIT)),
+            ..plan
+        };
+        let strict = spawn(arbiter, plan.spec("strict").timeout(pause));
+        let first = strict.ask_timeout(Job(1, 0), LIMIT).expect("an answer");
+        let watch = arbiter.watch(strict.id());
+        assert_eq!(strict.ask(Job(2, 0)).wait(), Err(AskError::Started));
+        let down = watch.wait_timeout(LIMIT).expect("in time").expect("an end");
+        assert_eq!(down.reason, ExitReason::Silent);
+        eventually(|| {
+            let third = strict.ask_timeout(Job(3, 0), LIMIT);
+            third.is_ok_and(|third| third.1 != first.1)
+        });
+    });
 }

@@ -18,6 +18,7 @@ mod processes;
 mod remote;
 mod rights;
 mod settings;
+mod simulated;
 mod supervision;
 mod support;
 mod trees;

@@ -1,40 +1,21 @@
 //! What only actors in processes can show: kills, crashes, hangs, and what is left afterwards.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::time::{Duration, Instant};
 
 use ipc_actors::{
-    Arbiter, ArbiterLoop, ArbiterOptions, ArbiterThread, AskError, ExitReason, Placement, Shutdown,
-    SpawnError, Spec, State,
+    Arbiter, ArbiterLoop, ArbiterOptions, ArbiterThread, AskError, ExitReason, LeakGuard,
+    Placement, Restart, Shutdown, SpawnError, Spec, State,
 };
 
 use crate::actors::{Add, Counter, Harm, Pid, Read, Start};
+use crate::behaviours::alone;
 use crate::support::{
     LIMIT, eventually, is_alive, pid, set_up, signal, spawn, with_arbiter, within, works,
 };
 
 fn counter() -> Spec<Counter> {
     Spec::new(Start::default()).process()
-}
-
-/// The children of this process that nobody has waited for.
-fn zombies() -> BTreeSet<u32> {
-    let me = std::process::id().to_string();
-    let mut found = BTreeSet::new();
-    for entry in fs::read_dir("/proc").expect("a process table").flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse() else {
-            continue;
-        };
-        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else {
-            continue;
-        };
-        let after: Vec<_> = stat.rsplit(") ").next().unwrap_or("").split(' ').collect();
-        if after.len() > 2 && after[0] == "Z" && after[1] == me {
-            found.insert(pid);
-        }
-    }
-    found
 }
 
 #[test]
@@ -341,8 +322,7 @@ fn what_does_not_fit_is_written_when_there_is_room() {
 
 #[test]
 fn nothing_is_left_behind() {
-    within(3 * LIMIT, || {
-        set_up();
+    alone("processes::nothing_is_left_behind", 3 * LIMIT, || {
         let pids = |arbiter: &Arbiter| -> Vec<u32> {
             let counters: Vec<_> = (0..4).map(|_| spawn(arbiter, counter())).collect();
             signal(pid(&counters[0]), "KILL");
@@ -372,74 +352,32 @@ fn nothing_is_left_behind() {
                 assert!(!is_alive(pid), "round {round}");
             }
         }
-        // Those of tests beside this one are there for a moment; one that is left would stay.
-        let mut left = zombies();
-        eventually(|| {
-            left = &left & &zombies();
-            left.is_empty()
-        });
     });
 }
 
-/// Set in the process that [`many_lives_leak_nothing`] starts, so that no other test's descriptors
-/// are counted.
-const ALONE: &str = "IPC_ACTORS_TEST_ALONE";
-
 #[test]
 fn many_lives_leak_nothing() {
-    within(3 * LIMIT, || {
-        if std::env::var_os(ALONE).is_none() {
-            let alone = std::process::Command::new(std::env::current_exe().expect("a path"))
-                .args([
-                    "processes::many_lives_leak_nothing",
-                    "--exact",
-                    "--nocapture",
-                ])
-                .env(ALONE, "1")
-                .output()
-                .expect("a run");
-            let told = String::from_utf8_lossy(&alone.stderr);
-            assert!(alone.status.success(), "{told}");
-            return;
-        }
-        set_up();
-        let count = || {
-            fs::read_dir("/proc/self/fd")
-                .expect("a process table")
-                .count()
-        };
-        let threads = || {
-            fs::read_dir("/proc/self/task")
-                .expect("a process table")
-                .count()
-        };
-        let (before, beside) = (count(), threads());
-        let options = ArbiterOptions::default();
-        let thread = ArbiterThread::start(options).unwrap();
-        let arbiter = thread.arbiter();
-        let mut during = 0;
-        for round in 0..100 {
-            let counter = spawn(&arbiter, counter().restart(ipc_actors::Restart::Temporary));
-            let pid = pid(&counter);
-            if round % 2 == 0 {
-                signal(pid, "KILL");
-                let watch = arbiter.watch(counter.id());
-                watch.wait_timeout(LIMIT).expect("in time").expect("an end");
-            } else {
-                arbiter.stop_actor(counter.id()).wait().unwrap();
-            }
-            assert!(!is_alive(pid));
-            match round {
-                10 => during = count(),
-                // What each life had is given back when it ends.
-                99 => eventually(|| count() <= during),
-                _ => {}
-            }
-        }
-        thread.finish().unwrap();
-        // The handle keeps what wakes the loop.
-        drop(arbiter);
-        eventually(|| count() <= before && threads() <= beside);
-        assert_eq!(zombies(), BTreeSet::new());
+    alone("processes::many_lives_leak_nothing", 3 * LIMIT, || {
+        with_arbiter(|arbiter| {
+            let lives = |count: usize| {
+                for round in 0..count {
+                    let counter = spawn(arbiter, counter().restart(Restart::Temporary));
+                    let pid = pid(&counter);
+                    if round % 2 == 0 {
+                        signal(pid, "KILL");
+                        let watch = arbiter.watch(counter.id());
+                        watch.wait_timeout(LIMIT).expect("in time").expect("an end");
+                    } else {
+                        arbiter.stop_actor(counter.id()).wait().unwrap();
+                    }
+                    assert!(!is_alive(pid));
+                }
+            };
+            lives(10);
+            // What each life had is given back when it ends, and not with the arbiter only.
+            let guard = LeakGuard::new();
+            lives(90);
+            guard.check(LIMIT).expect("nothing more");
+        });
     });
 }

@@ -69,4 +69,4 @@ mod witness;
 
 pub(crate) use alone::{alone, alone_by, figure, namespace, note, runs, skipped};
 pub(crate) use victim::Victim;
-pub(crate) use witness::Witness;
+pub(crate) use witness::{Job, Plan, Witness};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use ipc_actors::{Actor, Commands, Context, ExitReason, Failure, Handler, Message, Spec};
+use ipc_actors::{Actor, Chaos, Commands, Context, ExitReason, Failure, Handler, Message, Spec};
 use serde::{Deserialize, Serialize};
 
 /// What a hook does.
@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) then: Does,
     /// What `stop` does.
     pub(crate) stop: Does,
+    /// What goes wrong with its jobs.
+    pub(crate) chaos: Chaos,
 }
 
 /// A line of the journal: when, who, and what it saw.
@@ -164,6 +166,7 @@ impl Handler<Fall> for Witness {
 
 impl Handler<Job> for Witness {
     fn handle(&mut self, Job(number, ms): Job, _: &mut Context<'_, Self>) -> (u64, u32) {
+        self.plan.chaos.message();
         let end = std::time::Instant::now() + Duration::from_millis(ms);
         while let Some(left) = end.checked_duration_since(std::time::Instant::now()) {
             thread::park_timeout(left);
