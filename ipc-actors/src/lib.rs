@@ -73,6 +73,12 @@
 //! process that dies are lost with it, and asks among them are told so. A pool gives the messages of a
 //! worker that died to another.
 //!
+//! # Tests of programs with actors
+//!
+//! [`ArbiterLoop::simulated`] makes an arbiter whose time only the test moves: backoff, windows of restarts
+//! and alarms of hours take no time. [`Chaos`] makes trouble at the n-th message, in processes too, and a
+//! [`LeakGuard`] tells what is left behind.
+//!
 //! # What this crate does not do
 //!
 //! It does not touch descriptors, process ids or bytes: `ipc-exchange` starts processes and
