@@ -136,6 +136,27 @@ pub(crate) fn common(name: &str) -> Settings {
             "messages that may wait for a worker",
         )
         .define(
+            "deliveries",
+            None,
+            Value::Count(2),
+            "give a message to so many workers that die of it",
+        )
+        .define(
+            "cpu_bound",
+            None,
+            Value::Flag(false),
+            "workers compute: the timeout is for signs of life alone",
+        );
+    common_limits(&mut settings);
+    crate::limits::define(&mut settings);
+    common_program(&mut settings);
+    settings
+}
+
+/// Those about when workers are replaced or given up.
+fn common_limits(settings: &mut Settings) {
+    settings
+        .define(
             "max_requests",
             None,
             Value::Count(0),
@@ -171,9 +192,6 @@ pub(crate) fn common(name: &str) -> Settings {
             seconds(10),
             "how long a worker's start may take",
         );
-    crate::limits::define(&mut settings);
-    common_program(&mut settings);
-    settings
 }
 
 /// Those about the program and not its workers.
@@ -219,6 +237,10 @@ pub(crate) fn pool<A: Actor>(name: &str, worker: Spec<A>, settings: &Settings) -
         .timeout((!timeout.is_zero()).then_some(timeout))
         .shutdown(Shutdown::After(settings.seconds("graceful_timeout")))
         .start_timeout(settings.seconds("start_timeout"));
+    let worker = match settings.flag("cpu_bound") {
+        true => worker.cpu_bound(),
+        false => worker,
+    };
     let worker = match crate::limits::budget(settings) {
         Some(budget) => worker.budget(budget),
         None => worker,
@@ -226,6 +248,7 @@ pub(crate) fn pool<A: Actor>(name: &str, worker: Spec<A>, settings: &Settings) -
     let spec = MonitorSpec::new(name, worker, workers.max(1))
         .backlog(count("backlog"))
         .queue_max(count("queue"))
+        .deliveries_max(u32::try_from(settings.count("deliveries")).unwrap_or(u32::MAX))
         .requests_max(
             settings.count("max_requests"),
             settings.count("max_requests_jitter"),
@@ -399,5 +422,39 @@ impl ApplicationError {
             Self::Daemon { status, .. } => *status,
             Self::Control { .. } | Self::Pidfile(_) | Self::Hook(_) | Self::Io(_) => 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Commands, Context};
+
+    struct Nobody;
+
+    impl Actor for Nobody {
+        type Params = ();
+        const NAME: &'static str = "nobody";
+
+        fn commands(_: &mut Commands<Self>) {}
+
+        fn init((): (), _: &mut Context<'_, Self>) -> Result<Self, Failure> {
+            Ok(Self)
+        }
+    }
+
+    #[test]
+    fn settings_say_how_workers_are_treated() {
+        let mut settings = common("demo");
+        let made = pool("demo", Spec::<Nobody>::new(()), &settings);
+        assert_eq!((made.deliveries_max, made.worker.own.cpu_bound), (2, false));
+        for (name, value) in [("deliveries", "1"), ("cpu_bound", "true")] {
+            settings.set(name, value).expect("there is one");
+        }
+        let made = pool("demo", Spec::<Nobody>::new(()), &settings);
+        assert_eq!((made.deliveries_max, made.worker.own.cpu_bound), (1, true));
+        // What the program itself says holds, whatever the settings leave out.
+        let made = pool("demo", Spec::<Nobody>::new(()).cpu_bound(), &common("demo"));
+        assert!(made.worker.own.cpu_bound);
     }
 }

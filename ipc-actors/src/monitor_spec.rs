@@ -35,7 +35,7 @@ impl<A: Actor> MonitorSpec<A> {
             options,
             backlog: 2,
             queue_max: 1024,
-            deliveries_max: 3,
+            deliveries_max: 2,
             requests_max: u64::MAX,
             requests_jitter: 0,
             memory_max: None,
@@ -65,7 +65,9 @@ impl<A: Actor> MonitorSpec<A> {
     }
 
     /// How often a message is given to a worker that dies of it, or with it, before its asker is
-    /// told [`Started`](crate::AskError::Started). One never repeats what may have had effects.
+    /// told [`Started`](crate::AskError::Started). Two unless changed: what a killed worker had begun is
+    /// done by another, and what kills its workers kills no third. One never repeats what may have had
+    /// effects. Messages that only waited in a worker that died are not counted.
     #[must_use]
     pub fn deliveries_max(mut self, times: u32) -> Self {
         self.deliveries_max = times.max(1);

@@ -95,6 +95,28 @@ fn a_message_that_kills_whoever_takes_it_is_given_up() {
 }
 
 #[test]
+fn a_message_kills_two_workers_and_no_third() {
+    with_arbiter(|arbiter| {
+        let pool = pool(arbiter, workers(2));
+        // Workers are numbered on.
+        let last = || {
+            let workers = pool.workers();
+            let numbers = workers.iter().filter_map(|worker| {
+                let (_, number) = worker.name().rsplit_once('-')?;
+                number.parse::<u64>().ok()
+            });
+            (workers.len() == 2).then(|| numbers.max()).flatten()
+        };
+        let before = last().expect("both are up");
+        let poison = pool.ask(Harm::Abort).wait_timeout(LIMIT);
+        assert_eq!(poison.expect("in time"), Err(AskError::Started));
+        eventually(|| last().is_some_and(|number| number >= before + 2));
+        assert_eq!(pool.ask_timeout(Add(1), LIMIT), Ok(1));
+        assert_eq!(last(), Some(before + 2));
+    });
+}
+
+#[test]
 fn it_is_resized_while_it_works() {
     with_arbiter(|arbiter| {
         let pool = pool(arbiter, workers(1));
