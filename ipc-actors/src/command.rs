@@ -48,6 +48,9 @@ impl Access {
 pub(crate) struct CommandId(pub(crate) u32);
 
 impl CommandId {
+    /// Not a message: all that was sent before it is handled.
+    pub(crate) const DRAIN: Self = Self::of("drain");
+
     /// The command whose message and answer are in the default codec.
     pub(crate) const fn of(name: &str) -> Self {
         Self::hash(name, 0xcbf2_9ce4_8422_2325)
@@ -98,7 +101,7 @@ pub struct Commands<A: Actor> {
 }
 
 /// The names that every actor answers without registering them.
-pub(crate) const BUILT_IN: [&str; 5] = ["ping", "echo", "info", "stop", "kill"];
+pub(crate) const BUILT_IN: [&str; 6] = ["ping", "echo", "info", "stop", "kill", "drain"];
 
 impl<A: Actor> Commands<A> {
     /// The table of this kind of actor.
@@ -129,7 +132,7 @@ impl<A: Actor> Commands<A> {
     ///
     /// # Panics
     ///
-    /// If the name is registered already or is one of ping, echo, info, stop and kill.
+    /// If the name is registered already or is one of ping, echo, info, stop, kill and drain.
     pub fn on<M: Message>(&mut self) -> &mut Self
     where
         A: Receive<M>,

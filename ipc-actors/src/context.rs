@@ -120,8 +120,8 @@ impl<A: Actor> Context<'_, A> {
     }
 
     /// Has the arbiter spawn an actor, as [`Arbiter::spawn`] does. A process may ask for the kinds that
-    /// [`Arbiter::allow_spawn`] was called for. An actor on the loop must not wait for the result
-    /// there.
+    /// [`Arbiter::allow_spawn`] was called for. An actor on the loop cannot wait for
+    /// the result there ([`Deadlock`](SpawnError::Deadlock)).
     pub fn spawn<B: Actor>(&self, spec: Spec<B>) -> Deferred<Proxy<B>, SpawnError> {
         match (&self.core.arbiter, Upward::here()) {
             (Some(arbiter), _) => arbiter.spawn(spec).into_deferred(),

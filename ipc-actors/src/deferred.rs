@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use ipc_core::Deadline;
 use ipc_dispatch::{Completer, TryWaitError, WaitError};
 
+use crate::local::Bringer;
 use crate::{AskError, RemoteError, SpawnError};
 
 /// How long a waiter looks before it sleeps: about what the sleep and the wake would cost. On a
@@ -26,6 +27,8 @@ const SPINS: u32 = 2000;
 pub struct Deferred<T: 'static, E: 'static> {
     inner: ipc_dispatch::Deferred<Result<T, E>>,
     abandoned: fn() -> E,
+    deadlock: fn() -> E,
+    bringer: Bringer,
     helper: Helper,
 }
 
@@ -34,20 +37,34 @@ pub(crate) struct Resolver<T: 'static, E: 'static> {
     completer: Completer<Result<T, E>>,
 }
 
-/// What is said when nobody is left who could complete a result.
-pub(crate) trait Abandoned {
+/// What is said when a result will not come.
+pub(crate) trait Abandoned: Sized {
+    /// Nobody is left who could complete it.
     fn abandoned() -> Self;
+
+    /// Whoever would complete it waits for it.
+    fn deadlock() -> Self {
+        Self::abandoned()
+    }
 }
 
 impl Abandoned for AskError {
     fn abandoned() -> Self {
         Self::Lost
     }
+
+    fn deadlock() -> Self {
+        Self::Deadlock
+    }
 }
 
 impl Abandoned for SpawnError {
     fn abandoned() -> Self {
         Self::Disconnected
+    }
+
+    fn deadlock() -> Self {
+        Self::Deadlock
     }
 }
 
@@ -81,6 +98,8 @@ pub(crate) fn deferred<T, E: Abandoned>() -> (Resolver<T, E>, Deferred<T, E>) {
     let deferred = Deferred {
         inner,
         abandoned: E::abandoned,
+        deadlock: E::deadlock,
+        bringer: Bringer::Anybody,
         helper: Helper(None),
     };
     (Resolver { completer }, deferred)
@@ -110,11 +129,22 @@ impl<T, E> Deferred<T, E> {
         self
     }
 
-    /// Waits for the result. Only its coming ends the wait.
+    /// Says who alone brings the result, and so must not wait for it.
+    #[inline]
+    pub(crate) fn brought_by(mut self, bringer: Bringer) -> Self {
+        self.bringer = bringer;
+        self
+    }
+
+    /// Waits for the result. Only its coming ends the wait, unless the caller itself would have to bring
+    /// it: an actor that waits for its own answer, or one on the arbiter's loop for what comes by way of
+    /// that loop. That is an error at once, by this and by the waits with a limit; what was sent is under
+    /// way nevertheless. Such a caller leaves a [callback](Deferred::then), or hands the result to a
+    /// [`Reply`](crate::Reply::answer_with).
     ///
     /// # Errors
     ///
-    /// What the other side answered.
+    /// What the other side answered; `Deadlock`.
     pub fn wait(self) -> Result<T, E> {
         match self.wait_until(Deadline::Never) {
             Ok(result) => result,
@@ -155,6 +185,7 @@ impl<T, E> Deferred<T, E> {
             inner,
             abandoned,
             helper,
+            ..
         } = self;
         inner.on_complete(move |result| callback(result.unwrap_or_else(|_| Err(abandoned()))));
         drop(helper);
@@ -177,6 +208,9 @@ impl<T, E> Deferred<T, E> {
 
     pub(crate) fn wait_until(mut self, deadline: Deadline) -> Result<Result<T, E>, Self> {
         if !self.inner.is_done() {
+            if deadline != Deadline::Now && self.bringer.is_caller() {
+                return Ok(Err((self.deadlock)()));
+            }
             self.help(deadline);
         }
         if deadline != Deadline::Now && !self.inner.is_done() {
@@ -198,6 +232,7 @@ impl<T, E> Deferred<T, E> {
                     inner,
                     abandoned,
                     mut helper,
+                    ..
                 } = self;
                 let result = inner.wait().unwrap_or_else(|_| Err(abandoned()));
                 helper.0 = None;

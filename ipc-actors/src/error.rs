@@ -12,6 +12,9 @@ pub enum SendError<M> {
     /// The actor has ended and will not come back.
     #[error("the actor has ended")]
     Disconnected(M),
+    /// The actor finishes what it has and then ends: it takes nothing more.
+    #[error("the actor finishes what it has and takes nothing more")]
+    Draining(M),
     /// The mailbox has no room, and waiting is not allowed: the call does not wait, or it was made on
     /// the thread that would have to make room.
     #[error("the mailbox is full")]
@@ -29,6 +32,7 @@ impl<M> SendError<M> {
     pub fn into_inner(self) -> M {
         match self {
             Self::Disconnected(message)
+            | Self::Draining(message)
             | Self::Full(message)
             | Self::Timeout(message)
             | Self::Encode(message) => message,
@@ -40,6 +44,7 @@ impl<M> fmt::Debug for SendError<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Disconnected(_) => "Disconnected(..)",
+            Self::Draining(_) => "Draining(..)",
             Self::Full(_) => "Full(..)",
             Self::Timeout(_) => "Timeout(..)",
             Self::Encode(_) => "Encode(..)",
@@ -61,6 +66,9 @@ pub enum AskError {
     /// effects may have happened.
     #[error("the answer was lost")]
     Lost,
+    /// The actor finishes what it has and then ends: it has not taken this.
+    #[error("the actor finishes what it has and takes nothing more")]
+    Draining,
     /// The mailbox has no room.
     #[error("the mailbox is full")]
     Full,
@@ -76,8 +84,9 @@ pub enum AskError {
     /// The caller may not use the command.
     #[error("the caller may not use the command {0}")]
     Forbidden(String),
-    /// Waiting here would wait for ever: the actor lives on the thread that would wait.
-    #[error("the actor lives on the thread that would wait")]
+    /// Waiting here would wait for ever: the thread that would wait is the one that would bring the answer,
+    /// being the actor's own or the arbiter's loop.
+    #[error("the thread that would wait is the one that would bring the answer")]
     Deadlock,
 }
 
@@ -97,6 +106,9 @@ pub enum SpawnError {
     /// The arbiter has refused what an actor in its own process wanted, or its spawn failed.
     #[error("the arbiter refuses: {0}")]
     Refused(String),
+    /// Waiting here would wait for ever: the thread that would wait is the arbiter's loop itself.
+    #[error("the arbiter's loop would wait for itself")]
+    Deadlock,
     /// The arbiter has ended or is ending.
     #[error("the arbiter is ending")]
     Disconnected,

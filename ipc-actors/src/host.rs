@@ -15,6 +15,7 @@ use ipc_marshal::{Duct, Receiver, RecvError, Sender, TryRecvError};
 
 use crate::arbiter::control_options;
 use crate::cell::{Cell, Turn};
+use crate::command::CommandId;
 use crate::context::Core;
 use crate::deferred::deferred;
 use crate::direct;
@@ -328,6 +329,8 @@ impl<A: Actor> Host<A> {
         let reply = BytesReply::there(answering, record.request);
         match self.commands.find(record.command) {
             Some(command) => (command.invoke)(actor, record.body, ctx, reply),
+            // Its turn is the answer.
+            None if record.command == CommandId::DRAIN => reply.resolve(Ok(Vec::new())),
             None => {
                 let name = format!("{:08x}", record.command.0);
                 reply.resolve(Err(AskError::UnknownCommand(name)));

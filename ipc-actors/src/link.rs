@@ -10,7 +10,8 @@ use ipc_marshal::{Sender, TrySendError};
 use crate::answers::{Answers, Duty, End};
 use crate::arbiter::Tree;
 use crate::command::CommandId;
-use crate::local::LoopShared;
+use crate::deferred::Resolver;
+use crate::local::{Bringer, LoopShared};
 use crate::status::Status;
 use crate::wire::{Block, Order, Record, Report, ToActor};
 use crate::{ActorId, AskError, Info, SendError};
@@ -27,7 +28,7 @@ pub(crate) type Answered = Box<dyn FnOnce(Result<&[u8], AskError>) + Send>;
 /// What waits for an answer.
 pub(crate) enum Pending {
     Bytes(Answered),
-    Info(crate::deferred::Resolver<Info, AskError>),
+    Info(Resolver<Info, AskError>),
 }
 
 impl Pending {
@@ -63,6 +64,8 @@ struct Out {
     /// The loop was asked to write, and does so until nothing is left.
     posted: bool,
     closed: bool,
+    /// No more messages are taken, but for the mark behind those that were.
+    draining: bool,
     /// Senders sleep until there is room.
     crowd: bool,
     /// The requests that wait for an answer: the one at `base`, the one after it, and so on.
@@ -153,6 +156,7 @@ pub(crate) struct Lost {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     Disconnected,
+    Draining,
     Full,
     Timeout,
     Encode,
@@ -162,6 +166,7 @@ impl Refused {
     pub(crate) fn with<M>(self, message: M) -> SendError<M> {
         match self {
             Self::Disconnected => SendError::Disconnected(message),
+            Self::Draining => SendError::Draining(message),
             Self::Full => SendError::Full(message),
             Self::Timeout => SendError::Timeout(message),
             Self::Encode => SendError::Encode(message),
@@ -186,6 +191,7 @@ impl Link {
             flushing: false,
             posted: false,
             closed: false,
+            draining: false,
             crowd: false,
             pending: VecDeque::new(),
             late: HashMap::new(),
@@ -227,7 +233,10 @@ impl Link {
     ) -> Result<(), Refused> {
         let here = self.home.is_here();
         let mut out = self.lock();
-        while !out.closed && (out.count >= self.capacity || out.batch.len() >= BATCH_LEN_MAX) {
+        while !out.closed
+            && !out.draining
+            && (out.count >= self.capacity || out.batch.len() >= BATCH_LEN_MAX)
+        {
             if here || deadline == Deadline::Now {
                 return Err(Refused::Full);
             }
@@ -242,6 +251,9 @@ impl Link {
         }
         if out.closed {
             return Err(Refused::Disconnected);
+        }
+        if out.draining && command != CommandId::DRAIN {
+            return Err(Refused::Draining);
         }
         if answered.is_some() && out.late.len() >= LATE_MAX {
             return Err(Refused::Full);
@@ -284,6 +296,29 @@ impl Link {
             self.see_to(self.answers.asked(alone));
         }
         Ok(())
+    }
+
+    /// Takes no more messages, and says when those that were taken are handled.
+    pub(crate) fn drain(self: &Arc<Self>, done: Resolver<(), AskError>) {
+        self.lock().draining = true;
+        self.room.notify_all();
+        let answered = Box::new(move |answer: Result<&[u8], AskError>| {
+            done.resolve(answer.map(drop));
+        });
+        // Dropping the callback says that it is refused.
+        let _ = self.push(
+            CommandId::DRAIN,
+            Some(answered),
+            false,
+            Deadline::Now,
+            |_| Ok(()),
+        );
+    }
+
+    /// Who brings what is answered: other threads read answers only while they wait for them, but the end
+    /// of the process and its next incarnation are the loop's.
+    pub(crate) fn bringer(&self) -> Bringer {
+        self.home.bringer()
     }
 
     /// Does what the answers need to be read.

@@ -18,6 +18,27 @@ thread_local! {
     static ARBITER: RefCell<Option<Arbiter>> = const { RefCell::new(None) };
 }
 
+/// Who alone brings a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bringer {
+    Anybody,
+    /// The thread that turns this loop.
+    Loop(u64),
+    /// This actor, in a thread or process of its own.
+    Actor(ActorId),
+}
+
+impl Bringer {
+    /// Whether it is who calls this.
+    pub(crate) fn is_caller(self) -> bool {
+        match self {
+            Self::Anybody => false,
+            Self::Loop(token) => LOOP.get() == token,
+            Self::Actor(id) => current_actor() == Some(id),
+        }
+    }
+}
+
 /// The actor whose hook or handler runs on this thread, if one does.
 #[must_use]
 pub fn current_actor() -> Option<ActorId> {
@@ -91,6 +112,11 @@ impl LoopShared {
 
     pub(crate) fn is_here(&self) -> bool {
         LOOP.get() == self.token
+    }
+
+    /// Who brings what comes by way of this loop.
+    pub(crate) fn bringer(&self) -> Bringer {
+        Bringer::Loop(self.token)
     }
 
     fn ready(&self) -> MutexGuard<'_, Vec<ActorId>> {

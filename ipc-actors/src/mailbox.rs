@@ -11,7 +11,7 @@ use ipc_core::Deadline;
 use crate::command::Invoke;
 use crate::deferred::Resolver;
 use crate::link::Answered;
-use crate::local::LoopWake;
+use crate::local::{Bringer, LoopWake};
 use crate::reply::{BytesReply, dropped};
 use crate::status::Status;
 use crate::{
@@ -90,6 +90,17 @@ impl<A: Receive<M>, M: Message> Item<A> for Ask<M> {
         let Self(message, mut asked) = self;
         asked.started = true;
         actor.receive(message, Reply::of(asked), ctx);
+    }
+}
+
+/// Says that everything before it is handled.
+struct Mark(Resolver<(), AskError>);
+
+impl<A: Actor> Item<A> for Mark {
+    const IS_ASKED: bool = true;
+
+    fn deliver(self, _: &mut A, _: &mut Context<'_, A>) {
+        self.0.resolve(Ok(()));
     }
 }
 
@@ -213,6 +224,15 @@ impl<A: Actor, I: Item<A>> AnyRun<A> for Run<I> {
 
 pub(crate) type Runs<A> = VecDeque<Box<dyn AnyRun<A>>>;
 
+/// Who gets in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    Open,
+    /// No more messages; control still.
+    Draining,
+    Closed,
+}
+
 /// How the owner of the mailbox is woken.
 pub(crate) enum Wake {
     /// It sleeps on the mailbox.
@@ -240,7 +260,7 @@ struct Lanes<A: Actor> {
     asleep: bool,
     /// Senders sleep until there is room.
     crowd: bool,
-    closed: bool,
+    gate: Gate,
 }
 
 /// Where messages wait for an actor: in the order in which they came, at most `capacity` of them.
@@ -271,7 +291,7 @@ impl<A: Actor> Mailbox<A> {
             idle: true,
             asleep: false,
             crowd: false,
-            closed: false,
+            gate: Gate::Open,
         };
         let capacity = capacity.max(1);
         let (work, room) = (Condvar::new(), Condvar::new());
@@ -295,7 +315,7 @@ impl<A: Actor> Mailbox<A> {
     /// Appends an item, waiting for room until `deadline`.
     pub(crate) fn push<I: Item<A>>(&self, item: I, deadline: Deadline) -> Result<(), SendError<I>> {
         let mut lanes = self.lock();
-        while lanes.len >= self.capacity && !lanes.closed {
+        while lanes.len >= self.capacity && lanes.gate == Gate::Open {
             if deadline == Deadline::Now || self.is_mine() {
                 return Err(SendError::Full(item));
             }
@@ -314,18 +334,34 @@ impl<A: Actor> Mailbox<A> {
                 }
             };
         }
-        if lanes.closed {
-            return Err(SendError::Disconnected(item));
+        match lanes.gate {
+            Gate::Open => {}
+            Gate::Draining => return Err(SendError::Draining(item)),
+            Gate::Closed => return Err(SendError::Disconnected(item)),
         }
         lanes.push(item);
         self.wake_owner(lanes);
         Ok(())
     }
 
+    /// Refuses messages from now on, and says when those that it has are handled.
+    pub(crate) fn drain(&self, done: Resolver<(), AskError>) {
+        let mut lanes = self.lock();
+        if lanes.gate == Gate::Closed {
+            drop(lanes);
+            return done.resolve(Err(AskError::Lost));
+        }
+        lanes.gate = Gate::Draining;
+        // There is always room for it: the next incarnation may have to come to it as well.
+        lanes.push(Mark(done));
+        self.wake_owner(lanes);
+        self.room.notify_all();
+    }
+
     /// Puts something into the lane that goes ahead. Never waits; a closed mailbox drops it.
     pub(crate) fn control(&self, control: Control) -> bool {
         let mut lanes = self.lock();
-        if lanes.closed {
+        if lanes.gate == Gate::Closed {
             return false;
         }
         lanes.control.get_or_insert_default().push_back(control);
@@ -374,6 +410,15 @@ impl<A: Actor> Mailbox<A> {
         match &self.wake {
             Wake::Thread | Wake::Call(_) => crate::local::current_actor() == Some(self.id),
             Wake::Loop(wake) => wake.is_here(),
+        }
+    }
+
+    /// Who brings the answers of this actor.
+    #[inline]
+    pub(crate) fn bringer(&self) -> Bringer {
+        match &self.wake {
+            Wake::Thread | Wake::Call(_) => Bringer::Actor(self.id),
+            Wake::Loop(wake) => wake.shared.bringer(),
         }
     }
 
@@ -462,7 +507,7 @@ impl<A: Actor> Mailbox<A> {
     /// of.
     pub(crate) fn close(&self) -> u64 {
         let mut lanes = self.lock();
-        lanes.closed = true;
+        lanes.gate = Gate::Closed;
         lanes.len = 0;
         let runs = std::mem::take(&mut lanes.runs);
         let control = lanes.control.take();

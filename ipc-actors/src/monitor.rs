@@ -11,9 +11,10 @@ use crate::arbiter::{AnySlot, Crew, NodeId, Seed, Tree};
 use crate::command::{CommandId, decode, encode};
 use crate::deferred::deferred;
 use crate::link::{Answered, Refused};
+use crate::local::Bringer;
 use crate::{
-    Actor, Arbiter, AskError, Commands, Deferred, Message, MonitorSpec, PoolEvent, PoolInfo, Proxy,
-    Receive, Restart, SendError, SpawnError, Spec, WorkerKey,
+    Actor, Arbiter, AskError, Commands, Deferred, Message, MonitorSpec, Placement, PoolEvent,
+    PoolInfo, Proxy, Receive, Restart, SendError, SpawnError, Spec, WorkerKey,
 };
 
 /// Reaches a pool: what it is told or asked is done by one of its workers. Cheap to clone.
@@ -60,6 +61,8 @@ struct Jobs<A: Actor> {
     deliveries_max: u32,
     requests_max: u64,
     requests_jitter: u64,
+    /// Who brings answers.
+    bringer: Bringer,
     /// For having spent workers replaced.
     id: NodeId,
     arbiter: Arbiter,
@@ -271,6 +274,11 @@ impl Arbiter {
             closed: false,
             random: u64::from(std::process::id()) << 20 | 1,
         };
+        let by_loop = self.shared.home.bringer();
+        let bringer = match spec.worker.placement {
+            Placement::Thread => Bringer::Anybody,
+            Placement::Local | Placement::Process => by_loop,
+        };
         let jobs = Arc::new(Jobs {
             queue: Mutex::new(queue),
             room: Condvar::new(),
@@ -280,6 +288,7 @@ impl Arbiter {
             deliveries_max: spec.deliveries_max,
             requests_max: spec.requests_max,
             requests_jitter: spec.requests_jitter,
+            bringer,
             id,
             arbiter: self.clone(),
         });
@@ -311,7 +320,7 @@ impl Arbiter {
         }
         let (resolver, ready) = deferred();
         started.then(move |result| resolver.resolve(result.map(|()| monitor)));
-        ready
+        ready.brought_by(by_loop)
     }
 }
 
@@ -391,7 +400,8 @@ impl<A: Actor> Monitor<A> {
             resolver.resolve(answer.and_then(decode));
         };
         match self.submit(message, Box::new(answered), deadline) {
-            Ok(()) => answer,
+            Ok(()) => answer.brought_by(self.jobs.bringer),
+            Err(Refused::Draining) => Deferred::ready(Err(AskError::Draining)),
             Err(Refused::Full) => Deferred::ready(Err(AskError::Full)),
             Err(Refused::Timeout) => Deferred::ready(Err(AskError::Timeout)),
             Err(Refused::Disconnected) => Deferred::ready(Err(AskError::NotStarted)),
@@ -496,7 +506,7 @@ impl<A: Actor> Monitor<A> {
             .poster
             .post(move |ctx| resolver.resolve(Ok(ctx.state.pool_info(id))));
         match posted {
-            Ok(()) => info,
+            Ok(()) => info.brought_by(self.arbiter.shared.home.bringer()),
             Err(_) => Deferred::ready(Err(SpawnError::Disconnected)),
         }
     }

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::command::{CommandId, decode, encode};
 use crate::deferred::{Resolver, deferred};
 use crate::link::{Answered, Link, Pending, Refused};
+use crate::local::Bringer;
 use crate::mailbox::{Ask, Asked, Control, InfoAsk, Mailbox, Raw, Tell};
 use crate::remote::RemoteRoute;
 use crate::status::Status;
@@ -220,6 +221,7 @@ impl<A: Actor> Proxy<A> {
                     .push(Tell(message), deadline)
                     .map_err(|refused| match refused {
                         SendError::Disconnected(Tell(message)) => SendError::Disconnected(message),
+                        SendError::Draining(Tell(message)) => SendError::Draining(message),
                         SendError::Full(Tell(message)) => SendError::Full(message),
                         SendError::Timeout(Tell(message)) => SendError::Timeout(message),
                         SendError::Encode(Tell(message)) => SendError::Encode(message),
@@ -301,9 +303,7 @@ impl<A: Actor> Proxy<A> {
     where
         A: Receive<M>,
     {
-        if let Route::Here(mailbox) = &self.route
-            && mailbox.is_mine()
-        {
+        if self.bringer().is_caller() {
             return Err(AskError::Deadlock);
         }
         match self.ask_by(message, deadline).wait_until(deadline) {
@@ -312,16 +312,28 @@ impl<A: Actor> Proxy<A> {
         }
     }
 
+    /// Who brings what this actor answers.
+    #[inline]
+    fn bringer(&self) -> Bringer {
+        match &self.route {
+            Route::Here(mailbox) => mailbox.bringer(),
+            Route::Process(link) => link.bringer(),
+            Route::Remote(_) | Route::Up(_) => Bringer::Anybody,
+        }
+    }
+
     fn ask_by<M: Message>(&self, message: M, deadline: Deadline) -> Deferred<M::Reply, AskError>
     where
         A: Receive<M>,
     {
         let (resolver, answer) = deferred();
+        let answer = answer.brought_by(self.bringer());
         match &self.route {
             Route::Here(mailbox) => {
                 let item = Ask(message, Asked::new(resolver));
                 if let Err(refused) = mailbox.push(item, deadline) {
                     let error = match refused {
+                        SendError::Draining(_) => AskError::Draining,
                         SendError::Full(_) => AskError::Full,
                         SendError::Timeout(_) => AskError::Timeout,
                         SendError::Disconnected(_) | SendError::Encode(_) => AskError::NotStarted,
@@ -346,6 +358,7 @@ impl<A: Actor> Proxy<A> {
                     Ok(()) => return answer.with_help(Arc::clone(link) as _),
                     // Dropping the callback has answered already.
                     Err(Refused::Disconnected) => {}
+                    Err(Refused::Draining) => return Deferred::ready(Err(AskError::Draining)),
                     Err(Refused::Full) => return Deferred::ready(Err(AskError::Full)),
                     Err(Refused::Timeout) => return Deferred::ready(Err(AskError::Timeout)),
                     Err(Refused::Encode) => {
@@ -412,6 +425,7 @@ impl<A: Actor> Proxy<A> {
     /// that loop, of one in a thread from its mailbox, of one in a process from that process.
     pub fn ping(&self) -> Deferred<(), AskError> {
         let (resolver, answer) = deferred();
+        let answer = answer.brought_by(self.bringer());
         match &self.route {
             Route::Here(mailbox) if mailbox.is_on_loop() => {
                 if !mailbox.control(Control::Ping(resolver)) {
@@ -458,7 +472,7 @@ impl<A: Actor> Proxy<A> {
                     resolver.resolve(answer.and_then(decode));
                 }));
                 link.ask(pending, |request| Order::Echo(request, Block(bytes)));
-                answer
+                answer.brought_by(link.bringer())
             }
             // There and back takes the way that everything takes.
             Route::Up(up) => {
@@ -483,6 +497,7 @@ impl<A: Actor> Proxy<A> {
     /// when its turn comes.
     pub fn info(&self) -> Deferred<Info, AskError> {
         let (resolver, answer) = deferred();
+        let answer = answer.brought_by(self.bringer());
         match &self.route {
             Route::Here(mailbox) => {
                 let info = here_info(mailbox, self.placement());
@@ -506,6 +521,19 @@ impl<A: Actor> Proxy<A> {
             Route::Remote(remote) => remote.stop(),
             Route::Up(up) => up.stop(),
         }
+    }
+
+    /// Has the actor take no more messages; answers when those that it has are handled. Only for those
+    /// that end it then.
+    pub(crate) fn drain(&self) -> Deferred<(), AskError> {
+        let (resolver, done) = deferred();
+        match &self.route {
+            Route::Here(mailbox) => mailbox.drain(resolver),
+            Route::Process(link) => link.drain(resolver),
+            // Its own arbiter does that.
+            Route::Remote(_) | Route::Up(_) => resolver.resolve(Err(AskError::Lost)),
+        }
+        done
     }
 
     /// How many messages were told to the actor and are lost, over all its incarnations: they had left

@@ -375,6 +375,7 @@ impl Upward {
 /// Why there will be no answer to a question that was refused.
 fn unasked(refused: Refused) -> AskError {
     match refused {
+        Refused::Draining => AskError::Draining,
         Refused::Full => AskError::Full,
         Refused::Timeout => AskError::Timeout,
         Refused::Encode => AskError::Codec("the message is too long".to_owned()),

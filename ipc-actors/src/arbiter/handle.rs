@@ -192,6 +192,7 @@ impl Arbiter {
         };
         let (id, own) = (seed.id(), seed.proxy());
         let (resolver, proxy) = deferred();
+        let proxy = proxy.brought_by(self.shared.home.bringer());
         let posted = self
             .shared
             .poster
@@ -215,7 +216,7 @@ impl Arbiter {
             .poster
             .post(move |ctx| Tree::supervise(ctx, spec, resolver));
         match posted {
-            Ok(()) => started,
+            Ok(()) => started.brought_by(self.shared.home.bringer()),
             Err(_) => Deferred::ready(Err(SpawnError::Disconnected)),
         }
     }
@@ -284,7 +285,7 @@ impl Arbiter {
             .poster
             .post(move |ctx| Tree::stop_actor(ctx, id, resolver));
         match posted {
-            Ok(()) => gone,
+            Ok(()) => gone.brought_by(self.shared.home.bringer()),
             Err(_) => Deferred::ready(Err(SpawnError::Disconnected)),
         }
     }

@@ -4,6 +4,7 @@ mod config;
 mod drain;
 mod groups;
 mod handle;
+mod leaving;
 mod node;
 mod pool;
 mod process;

@@ -28,7 +28,7 @@ impl Arbiter {
             .poster
             .post(move |ctx| resolver.resolve(Ok(ctx.state.report(begun))));
         match posted {
-            Ok(()) => tree,
+            Ok(()) => tree.brought_by(self.shared.home.bringer()),
             Err(_) => Deferred::ready(Err(SpawnError::Disconnected)),
         }
     }

@@ -76,7 +76,7 @@ impl Arbiter {
             .poster
             .post(move |ctx| Tree::watch(ctx, id, resolver))
         {
-            Ok(()) => down,
+            Ok(()) => down.brought_by(self.shared.home.bringer()),
             Err(_) => Deferred::ready(Err(SpawnError::Disconnected)),
         }
     }

@@ -207,6 +207,7 @@ impl Connection {
                 .as_mut()
                 .and_then(|table| table.remove(&number));
             let error = match refused {
+                Refused::Draining => AskError::Draining,
                 Refused::Full => AskError::Full,
                 Refused::Timeout => AskError::Timeout,
                 Refused::Encode => AskError::Codec("the message is too long".to_owned()),

@@ -31,6 +31,11 @@ pub(crate) trait Opened: Send + Sync {
     fn ping(&self) -> Deferred<(), AskError>;
     fn info(&self) -> Deferred<Info, AskError>;
     fn stop(&self);
+    /// Has it take no more messages; answers when those that it has are handled. What is no single
+    /// actor takes them as before.
+    fn drain(&self) -> Deferred<(), AskError> {
+        Deferred::ready(Ok(()))
+    }
     /// The registered messages that a caller of this level may use.
     fn commands(&self, access: Access) -> Vec<String>;
 }
@@ -103,6 +108,10 @@ impl<A: Actor> Opened for Door<A> {
 
     fn stop(&self) {
         self.proxy.stop(ExitReason::Shutdown);
+    }
+
+    fn drain(&self) -> Deferred<(), AskError> {
+        self.proxy.drain()
     }
 
     fn commands(&self, access: Access) -> Vec<String> {
