@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use crate::alarms::Alarms;
 use crate::mailbox::{AnyRun, Mailbox};
 use crate::proxy::Route;
-use crate::upward::Upward;
 use crate::{
-    Actor, ActorId, Alarm, Arbiter, AskError, Deferred, ExitReason, Proxy, SpawnError, Spec,
+    Actor, ActorId, Alarm, Arbiter, ArbiterProxy, AskError, Deferred, ExitReason, Proxy,
+    SpawnError, Spec,
 };
 
 /// What an incarnation is, apart from the actor's own state.
@@ -102,32 +102,20 @@ impl<A: Actor> Context<'_, A> {
         Proxy::new(Route::Here(Arc::clone(&self.core.mailbox)))
     }
 
-    /// The arbiter, for an actor on its loop or in one of its threads. An actor in another process
-    /// has none.
+    /// The arbiter, wherever it and the actor run: spawns, looks up, stops and tells.
     #[must_use]
-    pub fn arbiter(&self) -> Option<&Arbiter> {
-        self.core.arbiter.as_ref()
+    pub fn arbiter(&self) -> ArbiterProxy {
+        ArbiterProxy::of(self.core.arbiter.as_ref())
     }
 
-    /// The actor of this name, wherever it and the caller run. On the loop and in threads the answer is
-    /// there at once; from a process the arbiter is asked, which passes on what is sent to other actors.
+    /// The actor of this name, wherever it and the caller run: [`ArbiterProxy::get_actor`].
     pub fn get_actor<B: Actor>(&self, name: &str) -> Deferred<Option<Proxy<B>>, AskError> {
-        match (&self.core.arbiter, Upward::here()) {
-            (Some(arbiter), _) => Deferred::ready(Ok(arbiter.get_actor(name))),
-            (None, Some(up)) => up.find(name),
-            (None, None) => Deferred::ready(Err(AskError::NotStarted)),
-        }
+        self.arbiter().get_actor(name)
     }
 
-    /// Has the arbiter spawn an actor, as [`Arbiter::spawn`] does. A process may ask for the kinds that
-    /// [`Arbiter::allow_spawn`] was called for. An actor on the loop cannot wait for
-    /// the result there ([`Deadlock`](SpawnError::Deadlock)).
+    /// Has the arbiter spawn an actor: [`ArbiterProxy::spawn`].
     pub fn spawn<B: Actor>(&self, spec: Spec<B>) -> Deferred<Proxy<B>, SpawnError> {
-        match (&self.core.arbiter, Upward::here()) {
-            (Some(arbiter), _) => arbiter.spawn(spec).into_deferred(),
-            (None, Some(up)) => up.spawn(&spec),
-            (None, None) => Deferred::ready(Err(SpawnError::Disconnected)),
-        }
+        self.arbiter().spawn(spec)
     }
 
     /// Calls `ring` once, after `delay`, between two messages. Alarms end with the incarnation.

@@ -106,6 +106,7 @@ mod alarms;
 mod answers;
 mod application;
 mod arbiter;
+mod arbiter_proxy;
 mod audit;
 mod cell;
 mod command;
@@ -149,6 +150,7 @@ pub use application::{Application, ApplicationError, Running};
 pub use arbiter::{
     Arbiter, ArbiterLoop, ArbiterOptions, ArbiterThread, Down, PoolInfo, Spawning, SupervisorSpec,
 };
+pub use arbiter_proxy::ArbiterProxy;
 pub use audit::{Audit, Audits, Caller, Deed};
 pub use command::{Access, Commands};
 pub use context::Context;

@@ -16,6 +16,7 @@ use crate::direct::Direct;
 use crate::link::{Answered, Pending, Refused};
 use crate::mailbox::Mailbox;
 use crate::proxy::Route;
+use crate::remote::{Manage, Managed, Ordered};
 use crate::status::Status;
 use crate::wire::{Block, FromActor, Report};
 use crate::{
@@ -57,6 +58,11 @@ pub(crate) enum Wish {
         request: u64,
         offspring: Box<Offspring>,
     },
+    /// Something that the arbiter itself shall do or tell.
+    Manage {
+        request: u64,
+        order: Manage,
+    },
 }
 
 /// How the arbiter grants a wish.
@@ -69,6 +75,7 @@ pub(crate) enum Grant {
     Lane(u64, Result<(), AskError>),
     /// A message that was only told to this actor found no room or no actor.
     Lost(u64),
+    Managed(u64, Result<Managed, AskError>),
 }
 
 /// Which actor it is, and where.
@@ -141,6 +148,7 @@ enum Waiting {
     Spawned(Resolver<Whereabouts, SpawnError>),
     Lane(Resolver<Arc<Direct>, AskError>),
     Pending(Pending),
+    Managed(Ordered),
 }
 
 impl Waiting {
@@ -150,6 +158,7 @@ impl Waiting {
             Self::Lane(resolver) => resolver.resolve(Err(error)),
             Self::Spawned(resolver) => resolver.resolve(Err(SpawnError::Disconnected)),
             Self::Pending(pending) => pending.fail(error),
+            Self::Managed(ordered) => ordered(Err(error)),
         }
     }
 }
@@ -236,7 +245,8 @@ impl Upward {
                 *self.lost().entry(*actor).or_default() += 1;
                 return;
             }
-            Grant::Found(request, _)
+            Grant::Managed(request, _)
+            | Grant::Found(request, _)
             | Grant::Spawned(request, _)
             | Grant::Answer(request, _)
             | Grant::Info(request, _)
@@ -262,10 +272,20 @@ impl Upward {
                 let end = lane.and_then(|()| descriptors.pop().ok_or(AskError::Lost));
                 resolver.resolve(end.and_then(|end| Direct::make(end).map_err(|_| AskError::Lost)));
             }
+            (Some(Waiting::Managed(ordered)), Grant::Managed(_, managed)) => ordered(managed),
             (Some(waiting), _) => waiting.fail(AskError::Lost),
             // Nobody waits any more.
             (None, _) => {}
         }
+    }
+
+    /// Has the arbiter do or tell something.
+    pub(crate) fn manage(&self, order: Manage, ordered: Ordered) {
+        let waiting = Waiting::Managed(ordered);
+        self.ask(waiting, Deadline::Never, |request| Wish::Manage {
+            request,
+            order,
+        });
     }
 
     /// The arbiter is gone.

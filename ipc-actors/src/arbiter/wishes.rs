@@ -11,6 +11,7 @@ use super::tree::Tree;
 use crate::audit::brief;
 use crate::command::CommandId;
 use crate::direct;
+use crate::remote::Manage;
 use crate::upward::{Grant, Offspring, Whereabouts, Wish};
 use crate::wire::{Block, Order, ToActor};
 use crate::{
@@ -43,6 +44,9 @@ pub(crate) fn whereabouts<A: Actor>(proxy: &Proxy<A>) -> Whereabouts {
     }
 }
 
+/// What actors in processes may have the arbiter do.
+const RIGHTS: Access = Access::Peer;
+
 /// The way back to who had a wish.
 #[derive(Clone)]
 struct Back {
@@ -62,6 +66,22 @@ impl Back {
 
     fn answer(&self, request: u64, answer: Result<Block, AskError>) {
         self.grant(Grant::Answer(request, answer));
+    }
+
+    fn manage(self, request: u64, order: &Manage) {
+        let (needed, name) = order.required();
+        let allowed = RIGHTS >= needed;
+        if let Some(deed) = order.deed() {
+            let auditors = &self.arbiter.shared.auditors;
+            auditors.tell(allowed, || deed, || Caller::Actor(self.id));
+        }
+        let arbiter = self.arbiter.clone();
+        let answered = move |answer| self.grant(Grant::Managed(request, answer));
+        if allowed {
+            arbiter.obey(order, RIGHTS, answered);
+        } else {
+            answered(Err(AskError::Forbidden(name.to_owned())));
+        }
     }
 }
 
@@ -142,6 +162,7 @@ impl Tree {
                 let made = Self::lane(ctx, &back, request, ActorId(actor));
                 made.unwrap_or_else(|error| back.grant(Grant::Lane(request, Err(error))));
             }
+            Wish::Manage { request, order } => back.manage(request, &order),
             Wish::Spawn { request, offspring } => Self::spawn_wished(&back, request, *offspring),
         }
     }

@@ -1,6 +1,5 @@
 //! How a caller is answered, and what the arbiter does for it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,11 +15,9 @@ use super::seal::Seal;
 use super::server::LOOK;
 use super::stats::Counters;
 use super::wire::{Manage, Managed, Response};
-use crate::arbiter::Exhausted;
-use crate::audit::brief;
 use crate::command::encode;
 use crate::wire::Block;
-use crate::{Access, ActorId, Arbiter, AskError, Deed, Info};
+use crate::{Access, Arbiter, AskError, Info};
 
 /// An answer that waits to be written.
 pub(super) struct Answer {
@@ -132,106 +129,10 @@ impl Call {
     /// Does what the arbiter is asked by one who may, at this level.
     pub(super) fn manage(&self, request: u64, order: &Manage, access: Access) {
         let (call, counted) = (self.clone(), Share::of(&self.load, 0));
-        let answered = move |answer: Result<Managed, AskError>| {
+        self.arbiter.obey(order, access, move |answer| {
             drop(counted);
             call.managed(request, answer);
-        };
-        let is_operator = access >= Access::Peer;
-        match *order {
-            Manage::Tree => self.arbiter.tree().then(move |tree| {
-                let tree = tree.map_err(|_| AskError::NotStarted);
-                let tree = tree.map(|tree| if is_operator { tree } else { tree.redacted() });
-                answered(tree.map(|tree| Managed::Tree(Box::new(tree))));
-            }),
-            Manage::Shutdown => {
-                answered(Ok(Managed::Done));
-                self.arbiter.stop();
-            }
-            Manage::Reload => {
-                self.arbiter.reload();
-                answered(Ok(Managed::Done));
-            }
-            Manage::StopActor(id) => {
-                let gone = self.arbiter.stop_actor(ActorId(id));
-                gone.then(move |gone| {
-                    let gone = gone.map_err(|_| AskError::NotStarted);
-                    answered(gone.map(|reason| Managed::Found(reason.is_some())));
-                });
-            }
-            Manage::KillActor(id) => {
-                self.arbiter.kill_actor(ActorId(id));
-                answered(Ok(Managed::Done));
-            }
-            Manage::ConfigList | Manage::ConfigGet(_) | Manage::ConfigSet(..) => {
-                answered(self.configure(order));
-            }
-            Manage::Spawn(ref name) => match self.arbiter.shared.offers.spawner(name) {
-                Ok(spawner) => spawner(&self.arbiter).then(move |id| {
-                    let id = id.map_err(|error| AskError::Codec(error.to_string()));
-                    answered(id.map(|id| Managed::Id(id.to_u64())));
-                }),
-                Err(Exhausted::Spent) => answered(Err(AskError::Full)),
-                Err(Exhausted::Unknown) => {
-                    answered(Err(AskError::UnknownCommand(name.clone())));
-                }
-            },
-            Manage::Run(ref name, ref text) => {
-                let runner = self.arbiter.shared.offers.runner(name);
-                let unknown = || AskError::UnknownCommand(name.clone());
-                let done = runner.ok_or_else(unknown).and_then(|runner| {
-                    let run = AssertUnwindSafe(|| runner(text));
-                    catch_unwind(run).map_err(|_| AskError::Started)
-                });
-                answered(done.map(Managed::Text));
-            }
-        }
-    }
-}
-
-impl Call {
-    fn configure(&self, order: &Manage) -> Result<Managed, AskError> {
-        let settings = self.arbiter.shared.offers.settings();
-        let unknown = || AskError::UnknownCommand("config".to_owned());
-        let settings = settings.ok_or_else(unknown)?;
-        Ok(match order {
-            Manage::ConfigGet(name) => Managed::Setting(settings.get(name)),
-            Manage::ConfigSet(name, value) => {
-                let set = settings.set(name, value);
-                Managed::Text(set.map(|()| String::new()))
-            }
-            _ => Managed::Settings(settings.list()),
-        })
-    }
-}
-
-impl Manage {
-    /// Who may ask this, and what it is called.
-    pub(super) fn required(&self) -> (Access, &'static str) {
-        match self {
-            Self::Tree => (Access::Authenticated, "tree"),
-            Self::Shutdown => (Access::Peer, "shutdown"),
-            Self::Reload => (Access::Peer, "reload"),
-            Self::StopActor(_) => (Access::Peer, "stop"),
-            Self::KillActor(_) => (Access::Peer, "kill"),
-            Self::ConfigList | Self::ConfigGet(_) => (Access::Authenticated, "config get"),
-            Self::ConfigSet(..) => (Access::Peer, "config set"),
-            Self::Spawn(_) => (Access::Peer, "spawn"),
-            Self::Run(..) => (Access::Peer, "run"),
-        }
-    }
-
-    /// What an audit tells of it, if it changes anything.
-    pub(super) fn deed(&self) -> Option<Deed> {
-        Some(match self {
-            Self::Tree | Self::ConfigList | Self::ConfigGet(_) => return None,
-            Self::Shutdown => Deed::Shutdown,
-            Self::Reload => Deed::Reload,
-            Self::StopActor(id) => Deed::Stop(ActorId(*id)),
-            Self::KillActor(id) => Deed::Kill(ActorId(*id)),
-            Self::ConfigSet(name, _) => Deed::Config(brief(name)),
-            Self::Spawn(name) => Deed::Spawn(brief(name)),
-            Self::Run(name, _) => Deed::Run(brief(name)),
-        })
+        });
     }
 }
 

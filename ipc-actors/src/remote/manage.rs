@@ -1,5 +1,7 @@
 //! Commands to the arbiter itself, from another program.
 
+use std::time::Duration;
+
 use ipc_core::Deadline;
 
 use super::client::{RemoteArbiter, Waiting};
@@ -12,10 +14,7 @@ impl RemoteArbiter {
     /// [`Access::Authenticated`](crate::Access::Authenticated); how actors have failed is told with
     /// [`Access::Peer`](crate::Access::Peer) only.
     pub fn tree(&self) -> Deferred<TreeInfo, AskError> {
-        self.order(Manage::Tree, |managed| match managed {
-            Managed::Tree(tree) => Some(*tree),
-            _ => None,
-        })
+        self.order(Manage::Tree, Managed::tree)
     }
 
     /// Ends the arbiter, and with it an application, as [`Arbiter::stop`](crate::Arbiter::stop) does.
@@ -23,34 +22,40 @@ impl RemoteArbiter {
     /// Needs [`Access::Peer`](crate::Access::Peer).
     pub fn shutdown(&self) -> Deferred<(), AskError> {
         let (resolver, answer) = deferred();
-        self.order(Manage::Shutdown, done).then(move |ended| {
-            resolver.resolve(match ended {
-                Err(AskError::Lost) => Ok(()),
-                ended => ended,
+        self.order(Manage::Shutdown, Managed::done)
+            .then(move |ended| {
+                resolver.resolve(match ended {
+                    Err(AskError::Lost) => Ok(()),
+                    ended => ended,
+                });
             });
-        });
         answer
     }
 
     /// Replaces the workers of all pools: [`Arbiter::reload`](crate::Arbiter::reload). The answer comes
     /// when that has begun. Needs [`Access::Peer`](crate::Access::Peer).
     pub fn reload(&self) -> Deferred<(), AskError> {
-        self.order(Manage::Reload, done)
+        self.order(Manage::Reload, Managed::done)
     }
 
     /// Ends an actor for good: [`Arbiter::stop_actor`](crate::Arbiter::stop_actor). Answers, when it is
     /// gone, whether there was one. Needs [`Access::Peer`](crate::Access::Peer).
     pub fn stop_actor(&self, id: ActorId) -> Deferred<bool, AskError> {
-        self.order(Manage::StopActor(id.to_u64()), |managed| match managed {
-            Managed::Found(found) => Some(found),
-            _ => None,
-        })
+        self.order(Manage::StopActor(id.to_u64()), Managed::found)
+    }
+
+    /// Ends an actor when it has handled what it has, at the latest after `limit`:
+    /// [`Arbiter::drain_actor`](crate::Arbiter::drain_actor). Answers, when it is gone, whether there was
+    /// one. Needs [`Access::Peer`](crate::Access::Peer).
+    pub fn drain_actor(&self, id: ActorId, limit: Duration) -> Deferred<bool, AskError> {
+        let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        self.order(Manage::DrainActor(id.to_u64(), limit_ms), Managed::found)
     }
 
     /// Kills the present incarnation of an actor: [`Arbiter::kill_actor`](crate::Arbiter::kill_actor).
     /// Needs [`Access::Peer`](crate::Access::Peer).
     pub fn kill_actor(&self, id: ActorId) -> Deferred<(), AskError> {
-        self.order(Manage::KillActor(id.to_u64()), done)
+        self.order(Manage::KillActor(id.to_u64()), Managed::done)
     }
 
     /// The settings of the program and their values; those of secrets are `***`. Needs
@@ -123,8 +128,4 @@ impl RemoteArbiter {
             });
         answer
     }
-}
-
-fn done(managed: Managed) -> Option<()> {
-    matches!(managed, Managed::Done).then_some(())
 }

@@ -54,7 +54,7 @@ pub(super) enum Request {
 
 /// What the arbiter itself is asked.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Manage {
+pub(crate) enum Manage {
     Tree,
     /// End the arbiter and with it the program.
     Shutdown,
@@ -69,11 +69,13 @@ pub(super) enum Manage {
     Spawn(String),
     /// Run what was offered under this name, with this text.
     Run(String, String),
+    /// Stop it when it has handled what it has, or after so many milliseconds.
+    DrainActor(u64, u64),
 }
 
 /// What the arbiter answers.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Managed {
+pub(crate) enum Managed {
     Done,
     Tree(Box<TreeInfo>),
     /// Whether there was such an actor.

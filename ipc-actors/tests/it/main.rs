@@ -20,6 +20,7 @@ mod remote;
 mod rights;
 mod settings;
 mod simulated;
+mod steward;
 mod supervision;
 mod support;
 mod trees;

@@ -14,6 +14,7 @@ use crate::actors::{Counter, Pid};
 use crate::behaviours::{Victim, Witness};
 use crate::direct::Clerk;
 use crate::later::Board;
+use crate::steward::{Beside, Steward};
 
 /// Runs a test that must not hang, in a thread of its own.
 #[track_caller]
@@ -57,9 +58,11 @@ pub(crate) fn set_up() {
     ipc_exchange::init_in_test(
         "support::process_of_an_actor",
         registry![
+            host::<Beside>,
             host::<Board>,
             host::<Clerk>,
             host::<Counter>,
+            host::<Steward>,
             host::<Victim>,
             host::<Witness>
         ],

@@ -139,7 +139,7 @@ fn who_is_not_on_the_loop_may_wait_for_a_pool() {
     with_arbiter(|arbiter| {
         for placement in PLACEMENTS {
             let spec = Spec::<Counter>::new(Start::default()).placement(placement);
-            let pool = arbiter.monitor(MonitorSpec::new(&placement.to_string(), spec, 1));
+            let pool = arbiter.monitor(MonitorSpec::new(placement.to_string(), spec, 1));
             let pool = pool.wait().expect("a pool");
             assert_eq!(pool.ask(Add(1)).wait(), Ok(1), "{placement}");
         }
