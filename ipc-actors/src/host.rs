@@ -13,6 +13,7 @@ use ipc_dispatch::{
 };
 use ipc_marshal::{Duct, Receiver, RecvError, Sender, TryRecvError};
 
+use crate::about::here_info;
 use crate::arbiter::control_options;
 use crate::cell::{Cell, Turn};
 use crate::command::CommandId;
@@ -20,7 +21,6 @@ use crate::context::Core;
 use crate::deferred::deferred;
 use crate::direct;
 use crate::mailbox::{Control, InfoAsk, Item, Mailbox, Run, Wake};
-use crate::proxy::here_info;
 use crate::reply::{Answering, BytesReply};
 use crate::status::Status;
 use crate::upward::Upward;

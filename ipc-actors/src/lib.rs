@@ -101,6 +101,7 @@
 //!
 //! Linux and, without shared memory below it, other Unix systems.
 
+mod about;
 mod actor;
 mod alarms;
 mod answers;
@@ -128,6 +129,7 @@ mod message;
 mod monitor;
 mod monitor_spec;
 mod notify;
+mod outbox;
 mod passing;
 mod pidfile;
 mod proxy;

@@ -12,6 +12,7 @@ use crate::arbiter::Tree;
 use crate::command::CommandId;
 use crate::deferred::Resolver;
 use crate::local::{Bringer, LoopShared};
+use crate::outbox::{Out, Request};
 use crate::status::Status;
 use crate::wire::{Block, Order, Record, Report, ToActor};
 use crate::{ActorId, AskError, Info, SendError};
@@ -36,87 +37,6 @@ impl Pending {
         match self {
             Self::Bytes(answered) => answered(Err(error)),
             Self::Info(resolver) => resolver.resolve(Err(error)),
-        }
-    }
-}
-
-/// A request that waits for an answer.
-struct Request {
-    pending: Pending,
-    /// It left as an order of its own, ahead of the batches: it is gone with the incarnation that it
-    /// was sent to, and never waits for the next.
-    is_order: bool,
-    /// How many messages had been taken when it was, itself included.
-    position: u64,
-    command: CommandId,
-}
-
-struct Out {
-    /// The present incarnation, once it is ready.
-    sender: Option<Sender<ToActor>>,
-    /// The lane of its own that orders take.
-    orders: Option<Sender<ToActor>>,
-    /// Messages that are still here.
-    batch: Vec<u8>,
-    count: usize,
-    /// A thread is writing and will look at `batch` again.
-    flushing: bool,
-    /// The loop was asked to write, and does so until nothing is left.
-    posted: bool,
-    closed: bool,
-    /// No more messages are taken, but for the mark behind those that were.
-    draining: bool,
-    /// Senders sleep until there is room.
-    crowd: bool,
-    /// The requests that wait for an answer: the one at `base`, the one after it, and so on.
-    pending: VecDeque<Option<Request>>,
-    base: u64,
-    /// Those that were begun and will be answered later, by their numbers.
-    late: HashMap<u64, Request>,
-    /// Requests below this number have left, or are just being written.
-    sent: u64,
-    /// Counts incarnations that are gone.
-    epoch: u64,
-    /// Messages that were ever taken.
-    taken: u64,
-    /// Of those, the ones that have left for an incarnation.
-    left: u64,
-    /// Of those, the ones that are known to be dealt with, or to be lost.
-    settled: u64,
-    /// What had left when the present incarnation came.
-    connected: u64,
-}
-
-impl Out {
-    /// An answer has come: what left before its question was handled before it.
-    fn settle(&mut self, position: u64) {
-        self.settled = self.settled.max(position.min(self.left));
-    }
-
-    fn take(&mut self, request: u64) -> Option<Request> {
-        if let Some(late) = self.late.remove(&request) {
-            return Some(late);
-        }
-        let index = usize::try_from(request.checked_sub(self.base)?).ok()?;
-        let found = self.pending.get_mut(index)?.take();
-        self.forget_answered();
-        found
-    }
-
-    /// A message was begun and will be answered later; those after it are begun now.
-    fn put_off(&mut self, request: u64) {
-        let Some(found) = self.take(request) else {
-            return;
-        };
-        self.settle(found.position);
-        self.late.insert(request, found);
-    }
-
-    /// Drops the oldest requests that wait for nothing any more.
-    fn forget_answered(&mut self) {
-        while let Some(None) = self.pending.front() {
-            self.pending.pop_front();
-            self.base += 1;
         }
     }
 }

@@ -11,7 +11,7 @@ use super::tree::Tree;
 use crate::audit::brief;
 use crate::command::CommandId;
 use crate::direct;
-use crate::remote::Manage;
+use crate::remote::{Manage, Opened};
 use crate::upward::{Grant, Offspring, Whereabouts, Wish};
 use crate::wire::{Block, Order, ToActor};
 use crate::{
@@ -68,6 +68,30 @@ impl Back {
         self.grant(Grant::Answer(request, answer));
     }
 
+    /// Has a message delivered. No answer is wanted if the request is zero.
+    fn call(
+        self,
+        (request, actor): (u64, u64),
+        command: CommandId,
+        body: Block,
+        found: Option<Arc<dyn Opened>>,
+    ) {
+        let body: Arc<[u8]> = body.0.into();
+        let answered = Box::new(move |answer: Result<&[u8], AskError>| match answer {
+            Err(_) if request == 0 => self.grant(Grant::Lost(actor)),
+            _ if request == 0 => {}
+            answer => self.answer(request, answer.map(|bytes| Block(bytes.to_vec()))),
+        });
+        match found {
+            // What comes from a process of this arbiter has no other limit than a frame's.
+            Some(found) => match found.check(command, 0, RIGHTS) {
+                Ok(()) => found.call(command, &body, answered),
+                Err(refused) => answered(Err(refused)),
+            },
+            None => answered(Err(AskError::NotStarted)),
+        }
+    }
+
     fn manage(self, request: u64, order: &Manage) {
         let (needed, name) = order.required();
         let allowed = RIGHTS >= needed;
@@ -116,22 +140,8 @@ impl Tree {
                 command,
                 body,
             } => {
-                let body: Arc<[u8]> = body.0.into();
                 let found = opened(actor);
-                let answered = Box::new(move |answer: Result<&[u8], AskError>| match answer {
-                    Err(_) if request == 0 => back.grant(Grant::Lost(actor)),
-                    _ if request == 0 => {}
-                    answer => back.answer(request, answer.map(|bytes| Block(bytes.to_vec()))),
-                });
-                let command = CommandId(command);
-                match found {
-                    // What comes from a process of this arbiter has no other limit than a frame's.
-                    Some(found) => match found.check(command, 0, Access::Peer) {
-                        Ok(()) => found.call(command, &body, answered),
-                        Err(refused) => answered(Err(refused)),
-                    },
-                    None => answered(Err(AskError::NotStarted)),
-                }
+                back.call((request, actor), CommandId(command), body, found);
             }
             Wish::Ping { request, actor } => match opened(actor) {
                 Some(found) => found.ping().then(move |pong| {
