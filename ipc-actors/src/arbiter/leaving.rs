@@ -18,8 +18,9 @@ impl Arbiter {
     /// way, its supervisor does what its policy says, and the next incarnation goes on with what waits.
     ///
     /// Senders on a [lane of their own](crate::Proxy::direct) are not told before it stops; what it has not
-    /// begun of theirs ends with [`NotStarted`](AskError::NotStarted). Answers kept for later are not waited for. A pool's worker is replaced, as it would be by
-    /// [`Monitor::reload`](crate::Monitor::reload): it finishes what it has, and the pool goes on.
+    /// begun of theirs ends with [`NotStarted`](AskError::NotStarted). Answers kept for later are not waited
+    /// for. A pool's worker is replaced, as it would be by [`Monitor::reload`](crate::Monitor::reload): it
+    /// finishes what it has, and the pool goes on.
     ///
     /// Answers, when it is gone, why it ended; `None` if there is no such actor.
     pub fn drain_actor(
