@@ -21,6 +21,18 @@ pub(crate) struct Sum(u64);
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Add(pub(crate) u64);
 
+/// Has the actor measure another in the same way.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Measure {
+    other: Option<Proxy<Sum>>,
+    direct: bool,
+    tells: bool,
+    ms: u64,
+}
+
+/// Messages in how many seconds, or the times of each in nanoseconds.
+type Measured = (u64, f64, Vec<u64>);
+
 /// Ends the process of whoever gets it.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Crash;
@@ -28,6 +40,11 @@ pub(crate) struct Crash;
 impl Message for Add {
     type Reply = u64;
     const NAME: &'static str = "add";
+}
+
+impl Message for Measure {
+    type Reply = Measured;
+    const NAME: &'static str = "measure";
 }
 
 impl Message for Crash {
@@ -40,7 +57,7 @@ impl Actor for Sum {
     const NAME: &'static str = "sum";
 
     fn commands(commands: &mut Commands<Self>) {
-        commands.on::<Add>().on::<Crash>();
+        commands.on::<Add>().on::<Crash>().on::<Measure>();
     }
 
     fn init((): (), _: &mut Context<'_, Self>) -> Result<Self, Failure> {
@@ -55,6 +72,32 @@ impl Handler<Add> for Sum {
     }
 }
 
+impl Handler<Measure> for Sum {
+    fn handle(&mut self, measure: Measure, _: &mut Context<'_, Self>) -> Measured {
+        let mut other = measure.other.expect("another actor");
+        if measure.direct {
+            other = other.direct().wait().expect("a way of its own");
+        }
+        if measure.tells {
+            other.ask(Add(0)).wait().expect("it answers");
+            let started = Instant::now();
+            let count = tells(measure.ms);
+            for number in 0..count {
+                other.send(Add(number)).expect("it lives");
+            }
+            let last = other.ask(Add(0)).wait().expect("it answers");
+            assert_eq!(
+                last,
+                count * (count - 1) / 2,
+                "every message was added once"
+            );
+            return (count, started.elapsed().as_secs_f64(), Vec::new());
+        }
+        let ask = |number| other.ask(Add(number)).wait().expect("it answers");
+        (0, 0.0, ask_times(measure.ms, ask))
+    }
+}
+
 impl Handler<Crash> for Sum {
     fn handle(&mut self, _: Crash, _: &mut Context<'_, Self>) {
         std::process::abort();
@@ -64,7 +107,7 @@ impl Handler<Crash> for Sum {
 pub(crate) fn list() -> Vec<Cell> {
     let mut cells = Vec::new();
     for case in ["actor_tell", "actor_ask"] {
-        for peer in ["local", "thread", "process"] {
+        for peer in ["local", "thread", "process", "between", "between-direct"] {
             cells.push(Cell {
                 group: "actors",
                 peer: peer.to_owned(),
@@ -85,6 +128,8 @@ pub(crate) fn cell(peer: &str, case: &str, size: usize, ms: u64) -> bool {
         "local" => local(case, ms),
         "thread" => elsewhere(Placement::Thread, case, ms),
         "process" => elsewhere(Placement::Process, case, ms),
+        "between" => between(false, case, ms),
+        "between-direct" => between(true, case, ms),
         _ => return false,
     }
     true
@@ -146,13 +191,43 @@ fn elsewhere(placement: Placement, case: &str, ms: u64) {
     thread.finish().expect("it ends well");
 }
 
+/// From one process to another, by the arbiter or directly.
+fn between(direct: bool, case: &str, ms: u64) {
+    let thread = ArbiterThread::start(ArbiterOptions::default()).expect("an arbiter starts");
+    let [first, second] = ["first", "second"].map(|name| {
+        let spec = Spec::<Sum>::new(()).process().name(name).capacity(CAPACITY);
+        thread.arbiter().spawn(spec).wait().expect("it starts")
+    });
+    let measure = Measure {
+        other: Some(second),
+        direct,
+        tells: case == "actor_tell",
+        ms,
+    };
+    let (count, seconds, mut times) = first.ask(measure).wait().expect("it answers");
+    if count > 0 {
+        emit("msgs_per_s", count as f64 / seconds);
+    } else {
+        emit_percentile("rtt_us_p50", &mut times, 50, 1000.0);
+        emit_percentile("rtt_us_p99", &mut times, 99, 1000.0);
+    }
+    thread.finish().expect("it ends well");
+}
+
 fn report_tells(count: u64, started: Instant, sum: u64) {
     let time = started.elapsed().as_secs_f64();
     assert_eq!(sum, count * (count - 1) / 2, "every message was added once");
     emit("msgs_per_s", count as f64 / time);
 }
 
-fn asks(ms: u64, mut ask: impl FnMut(u64) -> u64) {
+fn asks(ms: u64, ask: impl FnMut(u64) -> u64) {
+    let mut times = ask_times(ms, ask);
+    emit_percentile("rtt_us_p50", &mut times, 50, 1000.0);
+    emit_percentile("rtt_us_p99", &mut times, 99, 1000.0);
+}
+
+/// How long each answer took, in nanoseconds.
+fn ask_times(ms: u64, mut ask: impl FnMut(u64) -> u64) -> Vec<u64> {
     let warm_up = Duration::from_millis(ms / 4);
     let end = Duration::from_millis(ms) + warm_up;
     let (mut times, mut sum) = (Vec::with_capacity(1 << 20), 0);
@@ -170,6 +245,5 @@ fn asks(ms: u64, mut ask: impl FnMut(u64) -> u64) {
         }
         before = now;
     }
-    emit_percentile("rtt_us_p50", &mut times, 50, 1000.0);
-    emit_percentile("rtt_us_p99", &mut times, 99, 1000.0);
+    times
 }
