@@ -30,7 +30,7 @@ const COUNT: u64 = 24;
 /// A round strikes at every so many steps, from a random one on.
 const STRIDE: u64 = 11;
 
-fn key() -> AuthKey {
+pub(crate) fn key() -> AuthKey {
     AuthKey::new("what both know")
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn addresses(folder: &Path) -> [Address; 4] {
 }
 
 /// What message `number` has in it: most are small, and one is longer than a socket takes at once.
-fn body(number: u64) -> Vec<u8> {
+pub(crate) fn body(number: u64) -> Vec<u8> {
     let len = if number == COUNT / 2 {
         600_000
     } else {
@@ -265,7 +265,7 @@ fn check_callers_notes(noted: &[u64], seen: &[u64], case: &str) {
 }
 
 /// A port that has seen others die serves the next.
-fn serves_another(port: &mut Port) {
+pub(crate) fn serves_another(port: &mut Port) {
     let address = port.address().clone();
     let next = thread::spawn(move || {
         let connected = DuctOptions::new()

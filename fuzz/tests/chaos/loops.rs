@@ -1,21 +1,28 @@
 //! A loop whose peers die all at once.
 
-use std::process::ExitCode;
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use ipc_core::{Address, AnyChannel, Port};
+use ipc_core::{Address, AnyChannel, Inherit, Port, Socket};
 use ipc_dispatch::{Context, Control, Exit, Selector};
 use ipc_marshal::{Duct, DuctOptions, TryRecvError};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
 
 use crate::account::Ledger;
 use crate::calls::{Message, addresses};
 use crate::chance::Chance;
-use crate::scenario::scenarios;
-use crate::session::{SOON, Session};
+use crate::scenario::{scenarios, skip, step};
+use crate::session::{SOON, Session, signal};
 use crate::tasks::pattern;
 
-scenarios![a_thousand_peers_die_at_once];
+scenarios![
+    a_thousand_peers_die_at_once,
+    a_thousand_children_die_at_once
+];
 
 pub(crate) const CROWD: &str = "loop-crowd";
 
@@ -132,4 +139,113 @@ fn a_thousand_peers_die_at_once(chance: &mut Chance) {
         println!("{address}: {count} peers died at once, after {messages} messages");
         crowd.session.assert_gone("a crowd");
     }
+}
+
+/// What a loop knows of a thousand children.
+#[derive(Default)]
+struct Family {
+    /// Echoes, which each child sends one of, by the child.
+    echoes: Ledger,
+    /// Whose channel has ended.
+    ends: Ledger,
+    /// Who was reaped.
+    deaths: Ledger,
+    echoed: usize,
+    ended: usize,
+    reaped: usize,
+}
+
+/// A loop that is told of each of its children twice, by the end of its channel and by its death, and
+/// of each once.
+fn a_thousand_children_die_at_once(chance: &mut Chance) {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    // Each has a socket and a descriptor of its own here.
+    allow(2600);
+    let count = (hard.min(2600) as usize - 100) / 2;
+    let count = count.min(1000);
+    if count < 1000 {
+        skip(&format!("only {count} children fit into this limit"));
+    }
+    let mut selector = Selector::<Family>::new().expect("a selector");
+    let mut family = Family::default();
+    let mut port = Port::bind(&"tcp:127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let mut pids = Vec::new();
+    for index in 0..count {
+        step(format!("starting child {index}"));
+        let pid = adopt(&mut selector, &mut port, index);
+        pids.push(pid);
+        family.echoes.accepted(index as u64);
+        family.ends.accepted(index as u64);
+        family.deaths.accepted(index as u64);
+    }
+    drop(port);
+    // All have echoed, or some are killed before.
+    let patience = [SOON, Duration::from_millis(chance.below(40))][chance.below(2) as usize];
+    let until = Instant::now() + patience;
+    while family.echoed < count && Instant::now() < until {
+        let short = Some(Duration::from_millis(5));
+        selector.turn(&mut family, short).expect("no error");
+    }
+    step("the blow");
+    pids.iter().for_each(|pid| signal(*pid, Signal::SIGKILL));
+    let exit = selector.run_timeout(&mut family, SOON);
+    let told = (family.ended, family.reaped);
+    assert_eq!(
+        (exit.expect("no error"), told),
+        (Exit::Idle, (count, count))
+    );
+    family.ends.check();
+    family.deaths.check();
+    assert!(selector.sources().is_empty(), "sources are left");
+    println!(
+        "{count} children died at once, {} had echoed",
+        family.echoed
+    );
+}
+
+/// Starts a child that echoes bytes, sends it one message, and waits for its echo, its end and its death.
+fn adopt(selector: &mut Selector<Family>, port: &mut Port, index: usize) -> u32 {
+    let (ours, theirs): (AnyChannel, Socket) = if index.is_multiple_of(2) {
+        let (ours, theirs) = Socket::pair().expect("a pair");
+        (ours.into(), theirs)
+    } else {
+        let theirs = Socket::connect(port.address()).expect("a connection");
+        (port.accept_timeout(SOON).expect("it has connected"), theirs)
+    };
+    let theirs = OwnedFd::from(theirs);
+    let copy = theirs.try_clone().expect("a copy");
+    let inherit = Inherit::new().give(0, theirs).give(1, copy);
+    let child = inherit.spawn(&Command::new("cat")).expect("a child");
+    let mut duct: End = DuctOptions::new().from_channel(ours);
+    duct.send((index as u64, Vec::new()))
+        .expect("there is room");
+    let key = selector.add(duct);
+    let hear = move |_: &mut End, message, ctx: &mut Context<'_, Family>| match message {
+        Ok((number, _)) => {
+            assert_eq!(number, index as u64);
+            ctx.state.echoes.delivered(number);
+            ctx.state.echoed += 1;
+            Control::Keep
+        }
+        Err(TryRecvError::Disconnected | TryRecvError::Truncated { .. }) => {
+            ctx.state.ends.delivered(index as u64);
+            ctx.state.ended += 1;
+            Control::Close
+        }
+        // What a child had not read when it was killed resets a connection.
+        Err(TryRecvError::Io(error)) if error.kind() == ErrorKind::ConnectionReset => {
+            ctx.state.ends.reported(index as u64);
+            ctx.state.ended += 1;
+            Control::Close
+        }
+        Err(error) => panic!("child {index}: {error:?}"),
+    };
+    selector.on_message(key, hear).expect("the duct is there");
+    let watched = selector.on_child(child.id(), move |status, ctx: &mut Context<'_, Family>| {
+        assert_eq!(status.expect("its end").signal(), Some(9));
+        ctx.state.deaths.delivered(index as u64);
+        ctx.state.reaped += 1;
+    });
+    watched.expect("it can be watched");
+    child.id()
 }

@@ -14,12 +14,15 @@ mod actors;
 mod arbiter;
 mod calls;
 mod chance;
+mod clocks;
 mod crowd;
 mod detached;
 mod exchange;
+mod garbage;
 mod journal;
 mod loops;
 mod parent;
+mod passing;
 mod pauses;
 mod people;
 mod play;
@@ -43,7 +46,13 @@ use scenario::Scenario;
 type Role = (&'static str, fn(&[String]) -> ExitCode);
 
 /// What this program is when a scenario has started it.
-const ROLES: [Role; 18] = [
+const ROLES: [Role; 24] = [
+    (clocks::TICKS, clocks::ticks),
+    (clocks::WAITS, clocks::waits),
+    (garbage::CALLER, garbage::caller),
+    (garbage::SERVER, garbage::server),
+    (passing::FULL, passing::full),
+    (storms::INTERRUPTED, storms::interrupted),
     (loops::CROWD, loops::crowd),
     (pauses::ECHO, pauses::echo),
     (poverty::POOR, poverty::poor),
@@ -65,16 +74,20 @@ const ROLES: [Role; 18] = [
 ];
 
 /// Those that are traced by the scenario that has started them, and end with it.
-const VICTIMS: [Role; 5] = [
+const VICTIMS: [Role; 6] = [
     (calls::CALLER, calls::caller),
     (calls::SERVER, calls::server),
     (rings::READER, rings::reader),
     (rings::WRITER, rings::writer),
+    (torn::DEAF, torn::deaf),
     (torn::TORN, torn::torn),
 ];
 
-const FAMILIES: [&[Scenario]; 17] = [
+const FAMILIES: [&[Scenario]; 20] = [
     calls::SCENARIOS,
+    garbage::SCENARIOS,
+    passing::SCENARIOS,
+    clocks::SCENARIOS,
     torn::SCENARIOS,
     rings::SCENARIOS,
     pauses::SCENARIOS,

@@ -103,17 +103,22 @@ fn says_so(error: &io::Error) -> bool {
 }
 
 /// Allows this process so many open files.
-fn allow(files: u64) {
+pub(crate) fn allow(files: u64) {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, files, hard).expect("less is allowed");
 }
 
-fn open_files() -> u64 {
+/// How many it may open.
+pub(crate) fn plenty() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).expect("a limit").0
+}
+
+pub(crate) fn open_files() -> u64 {
     ipc_core::descriptors().expect("they can be listed").len() as u64
 }
 
 fn without_descriptors(folder: &Path) {
-    let (plenty, _) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    let plenty = plenty();
     for (what, attempt) in ATTEMPTS {
         // What the first time opens for good, it opens here.
         attempt(folder).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -137,7 +142,7 @@ fn without_descriptors(folder: &Path) {
 
 /// A port that has no descriptor for a caller keeps it, and everything it has sent.
 fn keeps_callers_waiting(folder: &Path) {
-    let (plenty, _) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    let plenty = plenty();
     for address in [&addresses(folder)[0], &addresses(folder)[3]] {
         let mut port = Port::bind(address).expect("it is free");
         let mut caller = Socket::connect(port.address()).expect("the port lives");
@@ -170,8 +175,8 @@ fn mapped() -> u64 {
     pages.expect("a number") * 4096
 }
 
-/// A message within the limits, and longer than what an allocator keeps for its threads, that there is no memory for is an error and is received once there is;
-/// a ring is refused.
+/// A message within the limits, and longer than what an allocator keeps for its threads, that there is
+/// no memory for is an error and is received once there is; a ring is refused.
 fn without_memory() {
     let (ours, theirs) = Socket::pair().expect("a pair");
     let options = DuctOptions::new().codec(Raw).payload_len_max(96 << 20);

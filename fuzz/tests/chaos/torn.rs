@@ -5,17 +5,22 @@ use std::os::fd::OwnedFd;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use ipc_core::{Address, AnyChannel, Inherit, Pipe, Port, Ring, Socket, inherited};
-use ipc_marshal::{ByteOrder, DuctOptions, Framing, LengthWidth, RecvError};
+use ipc_core::{
+    Address, AnyChannel, ChildProcess, Deadline, Inherit, Pipe, Port, Ring, Socket, inherited,
+};
+use ipc_marshal::{
+    AckError, ByteOrder, Duct, DuctOptions, Framing, LengthWidth, RecvError, SendError,
+};
 
 use crate::chance::Chance;
-use crate::scenario::scenarios;
+use crate::scenario::{scenarios, step, tally};
 use crate::session::SOON;
 use crate::tasks::{die, pattern};
 
-scenarios![senders_die_inside_a_frame];
+scenarios![senders_die_inside_a_frame, receivers_die_inside_a_frame];
 
 pub(crate) const TORN: &str = "torn";
+pub(crate) const DEAF: &str = "deaf";
 
 /// Where the child finds its end of the channel.
 const PLACE: i32 = 10;
@@ -48,20 +53,44 @@ pub(crate) fn torn(words: &[String]) -> ExitCode {
     let [kind, text] = words else {
         return ExitCode::FAILURE;
     };
-    let fd = inherited(PLACE).expect("an end of the channel");
     let bytes: Vec<u8> = (0..text.len() / 2)
         .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("hexadecimal"))
         .collect();
-    let mut channel: AnyChannel = match kind.as_str() {
+    let mut channel = given(kind);
+    channel.write_all(&bytes).expect("the receiver lives");
+    die();
+}
+
+/// The receiver: takes so many bytes, and is killed.
+pub(crate) fn deaf(words: &[String]) -> ExitCode {
+    let [kind, count] = words else {
+        return ExitCode::FAILURE;
+    };
+    let mut bytes = vec![0; count.parse().expect("a number")];
+    given(kind)
+        .read_exact(&mut bytes)
+        .expect("the sender lives");
+    die();
+}
+
+/// The end of the channel that this child was given.
+fn given(kind: &str) -> AnyChannel {
+    let fd = inherited(PLACE).expect("an end of the channel");
+    match kind {
         "ring" => Ring::from_fd(fd).expect("a ring").into(),
         "pipe" => {
             let other = inherited(PLACE + 1).expect("the other half");
             Pipe::from_fds(fd, other).into()
         }
         _ => Socket::from_fd(fd).expect("a socket").into(),
-    };
-    channel.write_all(&bytes).expect("the receiver lives");
-    die();
+    }
+}
+
+/// Starts a child that has this end of a channel, and does not outlive what it does with it.
+fn start(inherit: Inherit, words: &[&str]) -> ChildProcess {
+    let mut command = Command::new(std::env::current_exe().expect("it has a path"));
+    command.arg("--role").args(words).stdin(Stdio::null());
+    inherit.spawn(&command).expect("it can be started")
 }
 
 /// The bytes of these messages in this framing.
@@ -136,11 +165,7 @@ fn senders_die_inside_a_frame(chance: &mut Chance) {
                 .iter()
                 .map(|byte| format!("{byte:02x}"))
                 .collect();
-            let mut command = Command::new(std::env::current_exe().expect("it has a path"));
-            command
-                .args(["--role", TORN, kind, &text])
-                .stdin(Stdio::null());
-            let mut child = inherit.spawn(&command).expect("it can be started");
+            let mut child = start(inherit, &[TORN, kind, &text]);
             let mut duct = DuctOptions::new()
                 .framing(framing)
                 .from_channel::<(), Vec<u8>, _>(ours);
@@ -163,6 +188,53 @@ fn senders_die_inside_a_frame(chance: &mut Chance) {
             let again = duct.recv_timeout(Duration::from_millis(1));
             assert!(again.is_err(), "{case}: a message after the end");
             child.wait().expect("its end");
+            tally().killed();
+        }
+    }
+}
+
+/// The sender is told, has the message back that was not sent, and is told again.
+fn receivers_die_inside_a_frame(chance: &mut Chance) {
+    for framing in FRAMINGS {
+        for kind in ["pipe", "ring", "socket", "tcp"] {
+            let count = [0, 1, 7, 8, 9, 3000 + chance.below(200_000)][chance.below(6) as usize];
+            let case = format!("{framing:?} over a {kind}, killed after {count} bytes");
+            step(&case);
+            let (ours, inherit) = channel(kind);
+            let mut child = start(inherit, &[DEAF, kind, &count.to_string()]);
+            let options = DuctOptions::new().framing(framing);
+            let mut duct: Duct<Vec<u8>, ()> = options.from_channel(ours);
+            // More than all buffers hold.
+            let told = (0..3000).find_map(|number| {
+                let message = pattern(number, 2000);
+                let refused = duct.send_timeout(message.clone(), SOON).err()?;
+                Some((refused, message))
+            });
+            match told {
+                Some((SendError::Disconnected(back), message)) => {
+                    assert!(back == message, "{case}")
+                }
+                other => panic!("{case}: {:?}", other.map(|(error, _)| error)),
+            }
+            let again = duct.send_timeout(Vec::new(), SOON);
+            assert!(matches!(again, Err(SendError::Disconnected(_))), "{case}");
+            child.wait().expect("its end");
+            tally().killed();
+        }
+    }
+    for kind in ["ring", "socket", "tcp"] {
+        // Before, in and behind the frame whose receipt is never acknowledged.
+        for count in [0, 5, 50, 8 + 8 + 100] {
+            let (ours, inherit) = channel(kind);
+            let mut child = start(inherit, &[DEAF, kind, &count.to_string()]);
+            let mut duct: Duct<Vec<u8>, ()> = DuctOptions::new().from_channel(ours);
+            let error = duct.send_acked(pattern(1, 120), Deadline::after(SOON));
+            match error.expect_err("nobody acknowledges it") {
+                AckError::Disconnected | AckError::Send(SendError::Disconnected(_)) => {}
+                error => panic!("{kind}, killed after {count} bytes: {error:?}"),
+            }
+            child.wait().expect("its end");
+            tally().killed();
         }
     }
 }
