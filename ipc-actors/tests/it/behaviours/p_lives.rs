@@ -7,7 +7,7 @@ use ipc_actors::{ExitReason, MonitorSpec, Placement, Proxy, Shutdown, SpawnError
 use super::alone;
 use super::witness::{Does, Job, Plan, Witness};
 use crate::actors::{Add, Call, Counter, Harm, Pid, Start};
-use crate::support::{LIMIT, eventually, is_alive, pid, signal, spawn, with_arbiter, works};
+use crate::support::{LIMIT, eventually, is_alive, pid, signal, spawn, with_arbiter};
 
 fn counter() -> Spec<Counter> {
     Spec::<Counter>::new(Start::default()).process()
@@ -46,16 +46,16 @@ fn p03_starts_that_crash_or_hang_end_in_time_and_a_pool_reaches_its_size() {
         with_arbiter(|arbiter| {
             let folder = tempfile::tempdir().expect("a folder");
             let limit = Duration::from_millis(300);
-            for (does, reason) in [
-                (Does::Exit(4), ExitReason::Exited(4)),
-                (Does::Hang, ExitReason::StartTimeout),
+            for (does, within, reason) in [
+                (Does::Exit(4), LIMIT, ExitReason::Exited(4)),
+                (Does::Hang, limit, ExitReason::StartTimeout),
             ] {
                 let plan = Plan {
                     then: does,
                     ..Plan::new(folder.path())
                 };
                 let begun = Instant::now();
-                let spawning = arbiter.spawn(plan.spec("never").start_timeout(limit));
+                let spawning = arbiter.spawn(plan.spec("never").start_timeout(within));
                 let refused = spawning.wait_timeout(LIMIT).expect("in time");
                 assert_eq!(refused.err(), Some(SpawnError::Start(reason)));
                 super::figure("refused", begun.elapsed(), limit);
@@ -102,12 +102,11 @@ fn p05_one_that_falls_silent_after_it_was_heard_of_is_replaced() {
                     false => root.clone(),
                 };
                 let old = victim.info().wait().expect("an answer").pid;
-                // Seen at work, so that it has given signs of life.
+                // At work for some time, so that it has given signs of life.
                 let busy = match in_pool {
-                    true => pool.ask(Harm::Busy(100)),
-                    false => victim.ask(Harm::Busy(100)),
+                    true => pool.ask(Harm::Busy(200)),
+                    false => victim.ask(Harm::Busy(200)),
                 };
-                eventually(|| works(&victim));
                 assert_eq!(busy.wait_timeout(LIMIT).unwrap(), Ok(()));
                 let watch = arbiter.watch(victim.id());
                 signal(old, "STOP");
@@ -130,26 +129,33 @@ fn p08_hooks_run_once_in_their_order_and_a_stop_ends_in_time() {
     let test = "behaviours::p_lives::p08_hooks_run_once_in_their_order_and_a_stop_ends_in_time";
     alone(test, 2 * LIMIT, || {
         with_arbiter(|arbiter| {
-            for (stop, reason, seen) in [
+            let limit = Duration::from_millis(300);
+            for (stop, within, reason, seen) in [
                 (
                     Does::Nothing,
+                    LIMIT,
                     ExitReason::Shutdown,
                     &["init w", "+w", "-w", "exit w"][..],
                 ),
                 (
                     Does::Panic,
+                    LIMIT,
                     ExitReason::Panicked("as planned".to_owned()),
                     &["init w", "+w", "-w"],
                 ),
-                (Does::Hang, ExitReason::Killed, &["init w", "+w", "-w"]),
+                (
+                    Does::Hang,
+                    limit,
+                    ExitReason::Killed,
+                    &["init w", "+w", "-w"],
+                ),
             ] {
                 let folder = tempfile::tempdir().expect("a folder");
                 let plan = Plan {
                     stop,
                     ..Plan::new(folder.path())
                 };
-                let limit = Duration::from_millis(300);
-                let spec = plan.spec("w").shutdown(Shutdown::After(limit));
+                let spec = plan.spec("w").shutdown(Shutdown::After(within));
                 let witness: Proxy<Witness> = spawn(arbiter, spec);
                 let process = witness.info().wait().expect("an answer").pid;
                 let begun = Instant::now();
