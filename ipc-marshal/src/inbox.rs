@@ -186,7 +186,7 @@ impl Inbox {
         let space = self
             .decoder
             .reserve()
-            .map_err(|error| RecvError::Io(io::Error::new(ErrorKind::OutOfMemory, error)))?;
+            .ok_or_else(|| RecvError::Io(ErrorKind::OutOfMemory.into()))?;
         let read = if self.takes_fds {
             channel.read_with_fds(space, &mut self.fds, deadline)
         } else {

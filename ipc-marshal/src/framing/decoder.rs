@@ -1,7 +1,5 @@
 //! Frames out of any split of the bytes.
 
-use std::collections::TryReserveError;
-
 use super::Framing;
 use super::header::{FrameKind, Header, Parsed};
 use crate::FrameError;
@@ -117,8 +115,8 @@ impl Decoder {
         self.reserve().expect("memory for a frame within the limit")
     }
 
-    /// [`space`](Decoder::space), or what the allocator says. Nothing is lost, and it may be tried again.
-    pub(crate) fn reserve(&mut self) -> Result<&mut [u8], TryReserveError> {
+    /// [`space`](Decoder::space), or `None` without memory for it. Nothing is lost, and it may be tried again.
+    pub(crate) fn reserve(&mut self) -> Option<&mut [u8]> {
         if self.start == self.end {
             self.rewind();
         }
@@ -138,11 +136,11 @@ impl Decoder {
         let arrived = have.max(CHUNK);
         let target = self.end + wanted.min(arrived);
         if self.buffer.len() < target {
-            self.buffer.try_reserve(target - self.buffer.len())?;
+            self.buffer.try_reserve(target - self.buffer.len()).ok()?;
             self.buffer.resize(target, 0);
         }
         let to = self.buffer.len().min(self.end + wanted);
-        Ok(&mut self.buffer[self.end..to])
+        Some(&mut self.buffer[self.end..to])
     }
 
     /// Says that `len` bytes were put at the beginning of [`space`](Decoder::space).
