@@ -142,11 +142,23 @@ pub trait Receive<M: Message>: Actor {
     /// Handles one message. Its answer, now or later, goes into `reply`; for a message that was told and
     /// not asked that leads nowhere.
     fn receive(&mut self, message: M, reply: Reply<M::Reply>, ctx: &mut Context<'_, Self>);
+
+    /// Handles one message that was told and not asked: as [`receive`](Receive::receive) does, unless it is
+    /// said otherwise.
+    #[inline]
+    fn told(&mut self, message: M, ctx: &mut Context<'_, Self>) {
+        self.receive(message, Reply::nobody(), ctx);
+    }
 }
 
 impl<M: Message, A: Handler<M>> Receive<M> for A {
     #[inline]
     fn receive(&mut self, message: M, reply: Reply<M::Reply>, ctx: &mut Context<'_, Self>) {
         reply.answer(self.handle(message, ctx));
+    }
+
+    #[inline]
+    fn told(&mut self, message: M, ctx: &mut Context<'_, Self>) {
+        drop(self.handle(message, ctx));
     }
 }

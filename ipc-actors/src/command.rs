@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ipc_marshal::{Bincode, Codec};
 use serde::{Deserialize, Serialize};
 
-use crate::reply::BytesReply;
+use crate::reply::{BytesReply, Encode};
 use crate::{Actor, AskError, Context, Message, Receive, Reply};
 
 /// Who may use a command. Each level may also use those above it.
@@ -277,8 +277,21 @@ fn invoke<A: Receive<M>, M: Message>(
     reply: BytesReply,
 ) {
     match decode::<M>(body) {
-        Ok(message) => actor.receive(message, Reply::of_bytes(reply, encode), ctx),
+        Ok(message) => handle(actor, message, reply, encode, ctx),
         Err(error) => reply.resolve(Err(error)),
+    }
+}
+
+fn handle<A: Receive<M>, M: Message>(
+    actor: &mut A,
+    message: M,
+    reply: BytesReply,
+    encode: Encode<M::Reply>,
+    ctx: &mut Context<'_, A>,
+) {
+    match Reply::of_bytes(reply, encode) {
+        Some(reply) => actor.receive(message, reply, ctx),
+        None => actor.told(message, ctx),
     }
 }
 
@@ -292,7 +305,7 @@ fn invoke_text<A: Receive<M>, M: Message>(
 ) {
     use ipc_marshal::Json;
     match Json.decode::<M>(body) {
-        Ok(message) => actor.receive(message, Reply::of_bytes(reply, encode_text), ctx),
+        Ok(message) => handle(actor, message, reply, encode_text, ctx),
         Err(error) => reply.resolve(Err(AskError::Codec(error.to_string()))),
     }
 }

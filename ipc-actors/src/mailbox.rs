@@ -75,7 +75,7 @@ impl<A: Receive<M>, M: Message> Item<A> for Tell<M> {
 
     #[inline]
     fn deliver(self, actor: &mut A, ctx: &mut Context<'_, A>) {
-        actor.receive(self.0, Reply::nobody(), ctx);
+        actor.told(self.0, ctx);
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Reply<R: 'static> {
     way: Way<R>,
 }
 
-type Encode<R> = fn(&R, &mut Vec<u8>) -> Result<(), AskError>;
+pub(crate) type Encode<R> = fn(&R, &mut Vec<u8>) -> Result<(), AskError>;
 
 enum Way<R: 'static> {
     /// The message was only told.
@@ -44,12 +44,11 @@ impl<R: Send + 'static> Reply<R> {
         }
     }
 
-    pub(crate) fn of_bytes(bytes: BytesReply, encode: Encode<R>) -> Self {
-        let way = match bytes.way {
-            None => Way::Nobody,
-            Some(_) => Way::Bytes(bytes, encode),
-        };
-        Self { way }
+    /// `None` when no answer is wanted.
+    pub(crate) fn of_bytes(bytes: BytesReply, encode: Encode<R>) -> Option<Self> {
+        bytes.way.as_ref()?;
+        let way = Way::Bytes(bytes, encode);
+        Some(Self { way })
     }
 
     /// Whether anybody waits for the answer: a message may only be told.

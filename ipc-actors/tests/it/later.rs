@@ -65,6 +65,12 @@ impl Receive<Wait> for Board {
         assert!(reply.is_wanted());
         self.waiting.push(reply);
     }
+
+    fn told(&mut self, _: Wait, _: &mut Context<'_, Self>) {
+        for reply in self.waiting.drain(..) {
+            reply.answer("one does not wait".to_owned());
+        }
+    }
 }
 
 impl Handler<Waiting> for Board {
@@ -155,6 +161,19 @@ fn answers_come_later_and_others_are_handled_meanwhile() {
                 assert_eq!(answer.as_deref(), Ok("rain"), "{placement}");
             }
             assert_eq!(board.ask_timeout(Waiting, LIMIT), Ok(0));
+        }
+    });
+}
+
+#[test]
+fn what_is_only_told_can_be_handled_otherwise() {
+    with_arbiter(|arbiter| {
+        for placement in PLACEMENTS {
+            let board = spawn(arbiter, board(placement));
+            let ask = board.ask(Wait);
+            board.send(Wait).unwrap();
+            let answer = ask.wait_timeout(LIMIT).expect("in time");
+            assert_eq!(answer.as_deref(), Ok("one does not wait"), "{placement}");
         }
     });
 }

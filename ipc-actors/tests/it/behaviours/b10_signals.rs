@@ -133,6 +133,7 @@ fn a10_nothing_waits_for_a_reload() {
     alone(test, 2 * LIMIT, || {
         let mut server = Server::start(&["-w", "1"]);
         let remote = control(server.folder.path());
+        assert_eq!(settled(&server, &remote), 1);
         let stuck = server.workers_when(|workers| workers.len() == 1);
         let stuck = *stuck.first().expect("a worker");
         crate::support::signal(stuck, "STOP");
