@@ -9,15 +9,16 @@ use std::thread;
 use std::time::Duration;
 
 use ipc_actors::{
-    Actor, Application, Commands, Context, Failure, Guest, Handler, Message, Monitor, Running,
-    Settings, Value, host,
+    Actor, Application, ApplicationError, Commands, Context, Failure, Guest, Handler, Message,
+    Monitor, Running, Settings, SettingsError, Value, host,
 };
 use ipc_core::Address;
 use ipc_exchange::{init, registry};
 use ipc_marshal::{Duct, DuctOptions, RecvError};
 use serde::{Deserialize, Serialize};
 
-struct Echo;
+/// What its answers begin with.
+struct Echo(String);
 
 #[derive(Serialize, Deserialize)]
 struct Say(String);
@@ -28,21 +29,22 @@ impl Message for Say {
 }
 
 impl Actor for Echo {
-    type Params = ();
+    type Params = String;
     const NAME: &'static str = "echo";
 
     fn commands(commands: &mut Commands<Self>) {
         commands.on::<Say>();
     }
 
-    fn init((): (), _: &mut Context<'_, Self>) -> Result<Self, Failure> {
-        Ok(Self)
+    fn init(prefix: String, _: &mut Context<'_, Self>) -> Result<Self, Failure> {
+        Ok(Self(prefix))
     }
 }
 
 impl Handler<Say> for Echo {
     fn handle(&mut self, Say(text): Say, _: &mut Context<'_, Self>) -> String {
-        format!("{text} (from process {})", std::process::id())
+        let Self(prefix) = self;
+        format!("{prefix}{text} (from process {})", std::process::id())
     }
 }
 
@@ -53,24 +55,31 @@ impl Application for Server {
     const NAME: &'static str = "echo-server";
 
     fn settings(settings: &mut Settings) {
-        let address = |text: &str| Value::Text(text.to_owned());
+        let text = |text: &str| Value::Text(text.to_owned());
         settings
             .define(
                 "bind",
                 Some('b'),
-                address("tcp:127.0.0.1:8060"),
+                text("tcp:127.0.0.1:8060"),
                 "where clients connect",
             )
             .define(
                 "connect",
                 None,
-                address(""),
+                text(""),
                 "be a client of this address instead",
-            );
+            )
+            .define("prefix", None, text(""), "what answers begin with")
+            .fix(&["bind", "connect"]);
     }
 
-    fn worker(&self, _: &Settings) -> Result<(), Failure> {
-        Ok(())
+    /// Asked again whenever settings change: HUP and `config set` reach the workers without a lost word.
+    fn worker(&self, settings: &Settings) -> Result<String, Failure> {
+        let prefix = settings.text("prefix").unwrap_or_default();
+        if prefix.len() > 80 {
+            return Err("the prefix is longer than 80 bytes".into());
+        }
+        Ok(prefix.to_owned())
     }
 
     #[expect(clippy::print_stdout, reason = "says where it listens")]
@@ -97,6 +106,11 @@ impl Application for Server {
                 }
             })?;
         Ok(())
+    }
+
+    #[expect(clippy::print_stderr, reason = "there is no log")]
+    fn reload_failed(&mut self, error: &SettingsError) {
+        eprintln!("{error}");
     }
 
     #[expect(clippy::print_stderr, reason = "there is no log")]
@@ -140,6 +154,7 @@ fn client(address: &str, words: &[String]) -> Result<(), Box<dyn Error>> {
 }
 
 #[expect(clippy::print_stderr, reason = "errors of a command go there")]
+#[expect(clippy::print_stdout, reason = "help that was asked for goes there")]
 fn main() -> ExitCode {
     init(registry![host::<Echo>]);
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -157,7 +172,10 @@ fn main() -> ExitCode {
     let status = Server
         .run(arguments, std::env::vars())
         .unwrap_or_else(|error| {
-            eprintln!("{error}");
+            match &error {
+                ApplicationError::Help(text) => print!("{text}"),
+                error => eprintln!("{error}"),
+            }
             error.exit_status()
         });
     u8::try_from(status).map_or(ExitCode::FAILURE, ExitCode::from)

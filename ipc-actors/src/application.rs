@@ -3,10 +3,11 @@
 use std::fmt;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use ipc_core::Address;
 
-use crate::arbiter::Configure;
+use crate::arbiter::{Configure, Tree};
 use crate::daemon::Daemon;
 use crate::inlet::{Inlet, Inlets};
 use crate::runner::{self, Sources};
@@ -32,11 +33,11 @@ pub trait Application: Sized + 'static {
         let _ = settings;
     }
 
-    /// What each worker is made from.
+    /// What each worker is made from. Asked again when settings have changed.
     ///
     /// # Errors
     ///
-    /// Ends the program before anything is started.
+    /// Ends the program before anything is started; later the settings are as before.
     fn worker(&self, settings: &Settings) -> Result<<Self::Worker as Actor>::Params, Failure>;
 
     /// Changes how workers are treated beyond what the settings say: that they compute for long without
@@ -55,13 +56,15 @@ pub trait Application: Sized + 'static {
         Ok(())
     }
 
-    /// Called when HUP has had the settings read anew, before the workers are replaced. Settings that
-    /// were changed while the program ran are as the file, the environment and the command line say.
+    /// Called when HUP has had the settings read anew, before the workers are replaced by those that they
+    /// say. Settings that were changed while the program ran are as the file, the environment and the
+    /// command line say.
     fn reloaded(&mut self, running: &Running<Self::Worker>) {
         let _ = running;
     }
 
-    /// Called when HUP has found settings that are wrong: the old ones hold, and the workers stay.
+    /// Called when HUP has found settings that are wrong, or that [`worker`](Application::worker) refuses: the
+    /// old ones hold, and the workers stay.
     fn reload_failed(&mut self, error: &SettingsError) {
         let _ = error;
     }
@@ -117,10 +120,10 @@ pub(crate) fn common(name: &str) -> Settings {
             Value::Count(1),
             "how many workers; 0 is one on the loop",
         )
-        .define(
+        .define_choice(
             "placement",
             None,
-            Value::Text("process".to_owned()),
+            &["process", "thread", "local"],
             "process, thread or local",
         )
         .define(
@@ -175,6 +178,18 @@ fn common_limits(settings: &mut Settings) {
             "replace a worker with more MiB; 0 is never",
         )
         .define(
+            "max_age",
+            None,
+            seconds(0),
+            "replace a worker that is so old; 0 is never",
+        )
+        .define(
+            "max_age_jitter",
+            None,
+            seconds(0),
+            "and up to so much older, at random",
+        )
+        .define(
             "timeout",
             Some('t'),
             seconds(30),
@@ -215,11 +230,12 @@ fn common_program(settings: &mut Settings) {
             Value::Text(String::new()),
             "the address where operators look and intervene",
         )
-        .define_secret("control_key", "what they must know");
+        .define_secret("control_key", "what they must know")
+        .fix(&["pidfile", "daemon", "control", "control_key"]);
 }
 
 fn seconds(count: u64) -> Value {
-    Value::Seconds(std::time::Duration::from_secs(count))
+    Value::Seconds(Duration::from_secs(count))
 }
 
 pub(crate) fn pool<A: Actor>(name: &str, worker: Spec<A>, settings: &Settings) -> MonitorSpec<A> {
@@ -253,9 +269,13 @@ pub(crate) fn pool<A: Actor>(name: &str, worker: Spec<A>, settings: &Settings) -
             settings.count("max_requests"),
             settings.count("max_requests_jitter"),
         );
-    match settings.count("max_memory") {
+    let spec = match settings.count("max_memory") {
         0 => spec,
         mib => spec.memory_max(mib.saturating_mul(1 << 20)),
+    };
+    match settings.seconds("max_age") {
+        Duration::ZERO => spec,
+        age => spec.age_max(age, settings.seconds("max_age_jitter")),
     }
 }
 
@@ -299,6 +319,12 @@ impl<A: Actor> Running<A> {
             .clone()
     }
 
+    /// Others hold from now on.
+    pub(crate) fn put(&self, settings: Settings) {
+        let now = self.settings.write();
+        *now.unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
     /// A setting's value as text, `***` for a secret: the command `config get`.
     #[must_use]
     pub fn config_get(&self, name: &str) -> Option<String> {
@@ -308,21 +334,26 @@ impl<A: Actor> Running<A> {
             .show(name)
     }
 
-    /// Changes a setting: the command `config set`. `workers` takes effect at once; of the others what
-    /// the program reads anew.
+    /// Changes a setting: the command `config set`. It takes effect without the loss of a message: how many
+    /// workers there are, and how messages and limits are dealt out to them, at once; what they are made
+    /// from by replacing them, new ones first. What [`Application::worker`] refuses is taken back, and
+    /// [`Application::reload_failed`] told of it.
     ///
     /// # Errors
     ///
-    /// There is no such setting, or the value is of another kind.
+    /// There is no such setting, it cannot change any more, or the value is of another kind.
     pub fn config_set(&self, name: &str, value: &str) -> Result<(), SettingsError> {
         let mut settings = self
             .settings
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         settings.set(name, value)?;
+        let poster = &self.monitor.arbiter.shared.poster;
+        // Without an arbiter there is nothing that it could have an effect on.
+        let _ = poster.post(Tree::configured);
         if name == "workers" {
-            self.monitor
-                .resize(usize::try_from(settings.count(name)).unwrap_or(usize::MAX));
+            let size = usize::try_from(settings.count(name)).unwrap_or(usize::MAX);
+            self.monitor.resize(size.max(1));
         }
         Ok(())
     }
@@ -447,12 +478,18 @@ mod tests {
     fn settings_say_how_workers_are_treated() {
         let mut settings = common("demo");
         let made = pool("demo", Spec::<Nobody>::new(()), &settings);
-        assert_eq!((made.deliveries_max, made.worker.own.cpu_bound), (2, false));
+        assert_eq!(
+            (made.terms.deliveries_max, made.worker.own.cpu_bound),
+            (2, false)
+        );
         for (name, value) in [("deliveries", "1"), ("cpu_bound", "true")] {
             settings.set(name, value).expect("there is one");
         }
         let made = pool("demo", Spec::<Nobody>::new(()), &settings);
-        assert_eq!((made.deliveries_max, made.worker.own.cpu_bound), (1, true));
+        assert_eq!(
+            (made.terms.deliveries_max, made.worker.own.cpu_bound),
+            (1, true)
+        );
         // What the program itself says holds, whatever the settings leave out.
         let made = pool("demo", Spec::<Nobody>::new(()).cpu_bound(), &common("demo"));
         assert!(made.worker.own.cpu_bound);

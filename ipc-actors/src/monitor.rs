@@ -12,6 +12,7 @@ use crate::command::{CommandId, decode, encode};
 use crate::deferred::deferred;
 use crate::link::{Answered, Refused};
 use crate::local::Bringer;
+use crate::monitor_spec::Terms;
 use crate::{
     Actor, Arbiter, AskError, Commands, Deferred, Message, MonitorSpec, Placement, PoolEvent,
     PoolInfo, Proxy, Receive, Restart, SendError, SpawnError, Spec, WorkerKey,
@@ -49,20 +50,20 @@ struct Queue<A: Actor> {
     crowd: bool,
     closed: bool,
     random: u64,
+    terms: Terms,
+    /// Who brings answers.
+    bringer: Bringer,
 }
+
+/// What workers are made from, which may change.
+type Mold<A> = Arc<Mutex<Spec<A>>>;
 
 /// The work of a pool: each message is with one worker at a time until it is answered.
 struct Jobs<A: Actor> {
     queue: Mutex<Queue<A>>,
     room: Condvar,
     commands: Arc<Commands<A>>,
-    backlog: usize,
-    queue_max: usize,
-    deliveries_max: u32,
-    requests_max: u64,
-    requests_jitter: u64,
-    /// Who brings answers.
-    bringer: Bringer,
+    mold: Mold<A>,
     /// For having spent workers replaced.
     id: NodeId,
     arbiter: Arbiter,
@@ -77,7 +78,7 @@ impl<A: Actor> Jobs<A> {
     fn submit(self: &Arc<Self>, job: Job, deadline: Deadline) -> Result<(), (Refused, Job)> {
         let here = self.arbiter.shared.home.is_here();
         let mut queue = self.lock();
-        while queue.waiting.len() >= self.queue_max && !queue.closed {
+        while queue.waiting.len() >= queue.terms.queue_max && !queue.closed {
             if here || deadline == Deadline::Now {
                 return Err((Refused::Full, job));
             }
@@ -110,7 +111,7 @@ impl<A: Actor> Jobs<A> {
     fn pump(self: &Arc<Self>) {
         loop {
             let mut queue = self.lock();
-            let backlog = self.backlog;
+            let backlog = queue.terms.backlog;
             let free = |worker: &&mut Worker<A>| !worker.closed && worker.at_hand < backlog;
             let Some(job) = queue.waiting.pop_front() else {
                 return;
@@ -162,7 +163,7 @@ impl<A: Actor> Jobs<A> {
         if !matches!(answer, Err(AskError::NotStarted)) {
             job.deliveries += 1;
         }
-        if lost && job.deliveries < self.deliveries_max && !queue.closed {
+        if lost && job.deliveries < queue.terms.deliveries_max && !queue.closed {
             queue.waiting.push_front(job);
             drop(queue);
         } else {
@@ -179,19 +180,40 @@ impl<A: Actor> Jobs<A> {
         self.pump();
     }
 
-    fn limit(&self, queue: &mut Queue<A>) -> u64 {
-        queue.random ^= queue.random << 13;
-        queue.random ^= queue.random >> 7;
-        queue.random ^= queue.random << 17;
-        let jitter = queue.random % self.requests_jitter.saturating_add(1).max(1);
-        self.requests_max.saturating_add(jitter)
+    /// Other terms hold from now on, for those who are up as well.
+    fn change(self: &Arc<Self>, terms: Terms, bringer: Bringer) {
+        let mut queue = self.lock();
+        let is_other = (queue.terms.requests_max, queue.terms.requests_jitter)
+            != (terms.requests_max, terms.requests_jitter);
+        queue.terms = terms;
+        queue.bringer = bringer;
+        if is_other {
+            for index in 0..queue.workers.len() {
+                let limit = queue.limit();
+                queue.workers[index].limit = limit;
+            }
+        }
+        drop(queue);
+        self.room.notify_all();
+        self.pump();
+    }
+}
+
+impl<A: Actor> Queue<A> {
+    /// How many messages a worker may serve.
+    fn limit(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let jitter = self.random % self.terms.requests_jitter.saturating_add(1).max(1);
+        self.terms.requests_max.saturating_add(jitter)
     }
 }
 
 /// What the tree sees of a pool.
 struct Hands<A: Actor> {
     name: String,
-    spec: Spec<A>,
+    mold: Mold<A>,
     /// Workers that are not up yet.
     planted: Vec<(WorkerKey, Proxy<A>)>,
     jobs: Weak<Jobs<A>>,
@@ -202,7 +224,7 @@ impl<A: Actor> Crew for Hands<A> {
         // Keys are never used twice within a life of the pool; a restarted pool begins again, and
         // then the name may still be taken.
         let name = format!("{}-{}", self.name, key.0);
-        let spec = self.spec.clone();
+        let spec = cast(&self.mold);
         let seed = Seed::named(spec.clone().name(name), arbiter)
             .unwrap_or_else(|_| Seed::unnamed(spec, arbiter));
         self.planted.push((key, seed.proxy()));
@@ -218,7 +240,7 @@ impl<A: Actor> Crew for Hands<A> {
             return;
         };
         let mut queue = jobs.lock();
-        let limit = jobs.limit(&mut queue);
+        let limit = queue.limit();
         queue.workers.push(Worker {
             key,
             proxy,
@@ -273,27 +295,20 @@ impl Arbiter {
             crowd: false,
             closed: false,
             random: u64::from(std::process::id()) << 20 | 1,
+            terms: spec.terms,
+            bringer: self.bringer_of(spec.worker.placement),
         };
-        let by_loop = self.shared.home.bringer();
-        let bringer = match spec.worker.placement {
-            Placement::Thread => Bringer::Anybody,
-            Placement::Local | Placement::Process => by_loop,
-        };
+        // Whether a worker comes back is for the pool to say.
+        let worker = spec.worker.restart(Restart::Temporary);
+        let mold = Arc::new(Mutex::new(worker));
         let jobs = Arc::new(Jobs {
             queue: Mutex::new(queue),
             room: Condvar::new(),
             commands: Commands::shared(),
-            backlog: spec.backlog,
-            queue_max: spec.queue_max,
-            deliveries_max: spec.deliveries_max,
-            requests_max: spec.requests_max,
-            requests_jitter: spec.requests_jitter,
-            bringer,
+            mold: Arc::clone(&mold),
             id,
             arbiter: self.clone(),
         });
-        // Whether a worker comes back is for the pool to say.
-        let worker = spec.worker.restart(Restart::Temporary);
         let hands = Arc::downgrade(&jobs);
         let monitor = Monitor {
             id,
@@ -301,27 +316,38 @@ impl Arbiter {
             jobs,
         };
         let (resolver, started) = deferred();
-        let (name, options, memory_max) = (spec.name, spec.options, spec.memory_max);
+        let (name, options, wear) = (spec.name, spec.options, spec.wear);
         let posted = self.shared.poster.post(move |ctx| {
             let (label, planted) = (name.clone(), Vec::new());
             let crew = Hands {
                 name: label,
-                spec: worker,
+                mold,
                 planted,
                 jobs: hands,
             };
             Tree::monitor(ctx, id, &name, options, Box::new(crew), resolver);
-            if let Some(bytes) = memory_max {
-                Tree::watch_memory(ctx, id, bytes);
-            }
+            Tree::change_pool(ctx, id, options, wear);
         });
         if posted.is_err() {
             return Deferred::ready(Err(SpawnError::Disconnected));
         }
         let (resolver, ready) = deferred();
         started.then(move |result| resolver.resolve(result.map(|()| monitor)));
-        ready.brought_by(by_loop)
+        ready.brought_by(self.shared.home.bringer())
     }
+
+    /// Who brings the answers of a pool's workers.
+    fn bringer_of(&self, placement: Placement) -> Bringer {
+        match placement {
+            Placement::Thread => Bringer::Anybody,
+            Placement::Local | Placement::Process => self.shared.home.bringer(),
+        }
+    }
+}
+
+/// A copy of what workers are made from.
+fn cast<A: Actor>(mold: &Mold<A>) -> Spec<A> {
+    mold.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 impl<A: Actor> Monitor<A> {
@@ -400,7 +426,7 @@ impl<A: Actor> Monitor<A> {
             resolver.resolve(answer.and_then(decode));
         };
         match self.submit(message, Box::new(answered), deadline) {
-            Ok(()) => answer.brought_by(self.jobs.bringer),
+            Ok(()) => answer.brought_by(self.jobs.lock().bringer),
             Err(Refused::Draining) => Deferred::ready(Err(AskError::Draining)),
             Err(Refused::Full) => Deferred::ready(Err(AskError::Full)),
             Err(Refused::Timeout) => Deferred::ready(Err(AskError::Timeout)),
@@ -485,6 +511,33 @@ impl<A: Actor> Monitor<A> {
             .shared
             .poster
             .post(move |ctx| Tree::resize_pool(ctx, id, size));
+    }
+
+    /// Treats the pool as this says from now on; no message is lost. What concerns the queue, and when
+    /// workers are replaced, counts at once. If workers are to be made in another way, all are replaced, as by
+    /// [`reload`](Self::reload). The name, the [size](Self::resize) and how failures are counted stay.
+    pub fn change(&self, spec: MonitorSpec<A>) {
+        if self.adopt(spec) {
+            self.reload();
+        }
+    }
+
+    /// As [`change`](Self::change), for those that are started from now on. Answers whether they are made in
+    /// another way.
+    pub(crate) fn adopt(&self, spec: MonitorSpec<A>) -> bool {
+        let worker = spec.worker.restart(Restart::Temporary);
+        let bringer = self.arbiter.bringer_of(worker.placement);
+        let mold = self.jobs.mold.lock();
+        let mut mold = mold.unwrap_or_else(PoisonError::into_inner);
+        let is_other = !mold.makes_the_same(&worker);
+        *mold = worker;
+        drop(mold);
+        self.jobs.change(spec.terms, bringer);
+        let (id, options, wear) = (self.id, spec.options, spec.wear);
+        let poster = &self.arbiter.shared.poster;
+        // A pool without an arbiter has no workers to change.
+        let _ = poster.post(move |ctx| Tree::change_pool(ctx, id, options, wear));
+        is_other
     }
 
     /// Replaces every worker, the oldest first, each by one that is up before it goes. What they have

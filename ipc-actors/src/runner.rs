@@ -111,17 +111,31 @@ fn heed<P: Application>(
     running: &Running<P::Worker>,
     sources: Sources,
 ) -> Result<(), ApplicationError> {
-    let (reloading, now) = (Rc::clone(program), running.clone());
-    root.on_reload(move || match sources.read::<P>() {
-        Ok((settings, _)) => {
-            notify("RELOADING=1");
-            let size = usize::try_from(settings.count("workers")).unwrap_or(usize::MAX);
-            *now.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
-            now.monitor.resize(size.max(1));
-            reloading.borrow_mut().reloaded(&now);
+    // The last settings that the workers could be made from.
+    let good = Rc::new(RefCell::new(running.settings()));
+    let (reloading, now, last) = (Rc::clone(program), running.clone(), Rc::clone(&good));
+    root.on_reload(move || {
+        let read = sources.read::<P>().map(|(settings, _)| now.put(settings));
+        match read.and_then(|()| remake(&reloading, &now, &last)) {
+            Ok(_) => {
+                notify("RELOADING=1");
+                let size = usize::try_from(now.settings().count("workers")).unwrap_or(usize::MAX);
+                now.monitor.resize(size.max(1));
+                reloading.borrow_mut().reloaded(&now);
+                true
+            }
+            Err(error) => {
+                reloading.borrow_mut().reload_failed(&error);
+                false
+            }
         }
-        Err(error) => reloading.borrow_mut().reload_failed(&error),
-    })?;
+    });
+    let (program_now, now) = (Rc::clone(program), running.clone());
+    root.on_configured(move || match remake(&program_now, &now, &good) {
+        Ok(true) => now.monitor.reload(),
+        Ok(false) => {}
+        Err(error) => program_now.borrow_mut().reload_failed(&error),
+    });
     root.on_settled_after_reload(|| notify("READY=1"))?;
     let reopening = Rc::clone(program);
     root.on_reopen(move || reopening.borrow_mut().reopen())?;
@@ -134,6 +148,25 @@ fn heed<P: Application>(
         });
     }
     Ok(())
+}
+
+/// Has workers made from the settings as they are now, or takes these back to those that were `good` the last
+/// time. Answers whether workers are made in another way than before.
+fn remake<P: Application>(
+    program: &RefCell<P>,
+    running: &Running<P::Worker>,
+    good: &RefCell<Settings>,
+) -> Result<bool, SettingsError> {
+    let settings = running.settings();
+    let params = program.borrow().worker(&settings).map_err(|error| {
+        running.put(good.borrow().clone());
+        let reason = error.to_string();
+        SettingsError::Refused { reason }
+    })?;
+    let worker = program.borrow().adapt(Spec::<P::Worker>::new(params));
+    let is_other = running.monitor.adopt(pool(P::NAME, worker, &settings));
+    *good.borrow_mut() = settings;
+    Ok(is_other)
 }
 
 /// Has USR2 start the program anew.

@@ -83,6 +83,18 @@ pub enum SettingsError {
         /// Where it was given.
         layer: Layer,
     },
+    /// The setting is read at the start only.
+    #[error("{name} cannot change while the program runs")]
+    Fixed {
+        /// The setting.
+        name: String,
+    },
+    /// The program cannot work with these settings.
+    #[error("the program refuses them: {reason}")]
+    Refused {
+        /// What it says.
+        reason: String,
+    },
     /// The last word of the command line needs another one after it.
     #[error("{name} needs a value (command line)")]
     Missing {
@@ -104,6 +116,10 @@ struct Setting {
     short: Option<char>,
     help: &'static str,
     secret: bool,
+    /// Read at the start only.
+    fixed: bool,
+    /// What it may be, if that is not anything of its kind.
+    choices: &'static [&'static str],
     value: Value,
     layer: Layer,
 }
@@ -167,6 +183,8 @@ impl Settings {
                 short,
                 help,
                 secret: false,
+                fixed: false,
+                choices: &[],
                 value,
                 layer,
             },
@@ -179,6 +197,33 @@ impl Settings {
         self.define(name, None, Value::Text(String::new()), help);
         if let Some(setting) = self.settings.get_mut(name) {
             setting.secret = true;
+        }
+        self
+    }
+
+    /// Adds a setting that is one of these words, the first unless changed. `help` names them all; it is also
+    /// what the error for another word says.
+    pub fn define_choice(
+        &mut self,
+        name: &'static str,
+        short: Option<char>,
+        choices: &'static [&'static str],
+        help: &'static str,
+    ) -> &mut Self {
+        let usual = choices.first().copied().unwrap_or_default();
+        self.define(name, short, Value::Text(usual.to_owned()), help);
+        if let Some(setting) = self.settings.get_mut(name) {
+            setting.choices = choices;
+        }
+        self
+    }
+
+    /// Lets these be changed no more once they are read: [`set`](Self::set) refuses them.
+    pub fn fix(&mut self, names: &[&str]) -> &mut Self {
+        for name in names {
+            if let Some(setting) = self.settings.get_mut(*name) {
+                setting.fixed = true;
+            }
         }
         self
     }
@@ -222,8 +267,12 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// `Unknown`, `Invalid`.
+    /// `Unknown`, `Invalid`, `Fixed`.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), SettingsError> {
+        if self.settings.get(name).is_some_and(|setting| setting.fixed) {
+            let name = name.to_owned();
+            return Err(SettingsError::Fixed { name });
+        }
         self.put(name, value, Layer::Running)
     }
 
@@ -325,6 +374,7 @@ impl Settings {
             Value::Flag(_) => (flag(trimmed).map(Value::Flag), "true or false"),
             Value::Count(_) => (trimmed.parse().ok().map(Value::Count), "a count"),
             Value::Seconds(_) => (seconds(trimmed).map(Value::Seconds), "a number of seconds"),
+            Value::Text(_) if !is_choice(setting.choices, trimmed) => (None, setting.help),
             Value::Text(_) => (Some(Value::Text(trimmed.to_owned())), "a text"),
             Value::List(_) => {
                 let items = trimmed.split(',').map(|item| item.trim().to_owned());
@@ -449,6 +499,11 @@ impl fmt::Debug for Settings {
             .map(|name| (name, self.show(name).unwrap_or_default()));
         f.debug_map().entries(shown).finish()
     }
+}
+
+/// Whether it is one of these, if there are any.
+fn is_choice(choices: &[&str], text: &str) -> bool {
+    choices.is_empty() || choices.contains(&text)
 }
 
 fn flag(text: &str) -> Option<bool> {

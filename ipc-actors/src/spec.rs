@@ -69,7 +69,7 @@ pub struct Spec<A: Actor> {
 pub(crate) struct Own(Option<Box<OwnProcess>>);
 
 /// How the process of an actor is treated, and what few say.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct OwnProcess {
     pub(crate) cpu_bound: bool,
     pub(crate) timeout: Option<Duration>,
@@ -261,6 +261,24 @@ impl<A: Actor> Spec<A> {
     pub fn abort_grace(mut self, grace: Duration) -> Self {
         self.own.abort_grace = grace;
         self
+    }
+}
+
+impl<A: Actor> Spec<A> {
+    /// Whether actors that are made from the other are as those made from this one.
+    pub(crate) fn makes_the_same(&self, other: &Self) -> bool {
+        let params = |spec: &Self| {
+            let mut bytes = Vec::new();
+            crate::command::encode(&spec.params, &mut bytes).ok()?;
+            Some(bytes)
+        };
+        // What cannot be written down cannot be compared either.
+        let same = params(self).is_some_and(|bytes| Some(bytes) == params(other));
+        let rest = |spec: &Self| {
+            let limits = (spec.capacity, spec.requests_max, spec.traps_exits);
+            (spec.placement, spec.policy, limits)
+        };
+        same && rest(self) == rest(other) && *self.own == *other.own
     }
 }
 

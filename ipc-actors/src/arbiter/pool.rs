@@ -9,6 +9,7 @@ use super::slot::AnySlot;
 use super::tree::{NodeId, Owner, ROOT, Told, Tree};
 use crate::deferred::Resolver;
 use crate::id::IdMap;
+use crate::monitor_spec::Wear;
 use crate::{
     ActorId, Arbiter, ChildKey, ChildPolicy, Event, ExitReason, Pool, PoolAction, PoolEvent,
     PoolOptions, PoolStatus, SpawnError, WorkerKey,
@@ -34,8 +35,29 @@ pub(super) struct PoolNode {
     machine: Pool,
     options: PoolOptions,
     crew: Box<dyn Crew>,
-    workers: IdMap<WorkerKey, ActorId>,
+    workers: IdMap<WorkerKey, Hand>,
     parent: (NodeId, ChildKey),
+    wear: Wear,
+    /// Whether it is looked how worn the workers are.
+    watched: bool,
+    random: u64,
+}
+
+/// A worker.
+struct Hand {
+    actor: ActorId,
+    born: Instant,
+    /// Which part of the jitter it lives longer, as a share of all there is.
+    luck: f64,
+}
+
+impl Hand {
+    /// Whether it is old enough to be replaced.
+    fn is_aged(&self, wear: Wear, now: Instant) -> bool {
+        wear.age.is_some_and(|(age, jitter)| {
+            now.saturating_duration_since(self.born) >= age + jitter.mul_f64(self.luck)
+        })
+    }
 }
 
 /// How a pool is doing.
@@ -107,6 +129,9 @@ impl Tree {
                     crew,
                     workers,
                     parent: (ROOT, key),
+                    wear: Wear::default(),
+                    watched: false,
+                    random: u64::from(std::process::id()) << 16 | 1,
                 };
                 ctx.state.pools.insert(id, pool);
                 ctx.state.wait_for_start(ROOT, key, resolver);
@@ -119,20 +144,54 @@ impl Tree {
         }
     }
 
-    /// Looks at the memory of a pool's workers as long as there is the pool.
-    pub(crate) fn watch_memory(ctx: &mut Context<'_, Self>, id: NodeId, bytes: u64) {
+    /// Has a pool treat its workers in another way.
+    pub(crate) fn change_pool(
+        ctx: &mut Context<'_, Self>,
+        id: NodeId,
+        options: PoolOptions,
+        wear: Wear,
+    ) {
+        let Some(pool) = ctx.state.pools.get_mut(&id) else {
+            return;
+        };
+        let now = pool.options;
+        pool.machine.change(options);
+        pool.options = PoolOptions {
+            size: now.size,
+            intensity: now.intensity,
+            period: now.period,
+            ..options
+        };
+        pool.wear = wear;
+        if wear != Wear::default() && !std::mem::replace(&mut pool.watched, true) {
+            Self::watch_wear(ctx, id);
+        }
+    }
+
+    /// Looks how worn a pool's workers are, as long as there is the pool and anything to look for.
+    fn watch_wear(ctx: &mut Context<'_, Self>, id: NodeId) {
         let look = Duration::from_secs(1);
         ctx.alarm(look, move |ctx: &mut Context<'_, Self>| {
-            let Some(pool) = ctx.state.pools.get(&id) else {
+            let now = ctx.now();
+            let Some(pool) = ctx.state.pools.get_mut(&id) else {
                 return Next::Done;
             };
-            let heavy = |actor: &ActorId| {
-                let entry = ctx.state.actors.get(actor);
+            let wear = pool.wear;
+            if wear == Wear::default() {
+                pool.watched = false;
+                return Next::Done;
+            }
+            let actors = &ctx.state.actors;
+            let is_heavy = |hand: &Hand, bytes: u64| {
+                let entry = actors.get(&hand.actor);
                 let system = entry.and_then(|entry| entry.slot.describe().system);
                 system.is_some_and(|system| system.memory > bytes)
             };
-            let workers = pool.workers.iter().filter(|(_, actor)| heavy(actor));
-            let keys: Vec<_> = workers.map(|(&key, _)| key).collect();
+            let is_worn = |hand: &Hand| {
+                hand.is_aged(wear, now) || wear.memory.is_some_and(|bytes| is_heavy(hand, bytes))
+            };
+            let worn = pool.workers.iter().filter(|(_, hand)| is_worn(hand));
+            let keys: Vec<_> = worn.map(|(&key, _)| key).collect();
             for key in keys {
                 Self::feed_pool(ctx, id, PoolEvent::Recycle(key));
             }
@@ -202,6 +261,25 @@ impl Tree {
         }
     }
 
+    /// HUP has come: what hangs on it goes first, and may refuse.
+    pub(super) fn hang_up(ctx: &mut Context<'_, Self>) {
+        let mut hook = ctx.state.on_hup.take();
+        let goes_on = hook.as_mut().is_none_or(|hook| hook());
+        ctx.state.on_hup = hook;
+        if goes_on {
+            Self::reload_all(ctx);
+        }
+    }
+
+    /// The settings have changed.
+    pub(crate) fn configured(ctx: &mut Context<'_, Self>) {
+        let mut hook = ctx.state.on_configured.take();
+        if let Some(hook) = &mut hook {
+            hook();
+        }
+        ctx.state.on_configured = hook;
+    }
+
     /// Replaces the workers of every pool.
     pub(super) fn reload_all(ctx: &mut Context<'_, Self>) {
         let pools: Vec<_> = ctx.state.pools.keys().copied().collect();
@@ -241,12 +319,21 @@ impl Tree {
 
     fn start_worker(ctx: &mut Context<'_, Self>, pool: NodeId, key: WorkerKey) {
         let arbiter = Arbiter::new(std::sync::Arc::clone(&ctx.state.shared));
+        let born = ctx.now();
         let Some(node) = ctx.state.pools.get_mut(&pool) else {
             return;
         };
         let slot = node.crew.plant(key, &arbiter);
         let id = slot.id();
-        node.workers.insert(key, id);
+        node.random ^= node.random << 13;
+        node.random ^= node.random >> 7;
+        node.random ^= node.random << 17;
+        let hand = Hand {
+            actor: id,
+            born,
+            luck: f64::from(node.random as u32) / f64::from(u32::MAX),
+        };
+        node.workers.insert(key, hand);
         ctx.state.insert(Owner::Pool(pool, key), slot);
         if let Some(told) = Self::start_actor(ctx, id) {
             Self::told(ctx, id, 0, told);
@@ -257,7 +344,7 @@ impl Tree {
         let Some(node) = ctx.state.pools.get(&pool) else {
             return;
         };
-        let Some(&id) = node.workers.get(&key) else {
+        let Some(id) = node.workers.get(&key).map(|hand| hand.actor) else {
             return;
         };
         let Some(entry) = ctx.state.actors.get_mut(&id) else {

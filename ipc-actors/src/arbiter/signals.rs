@@ -46,7 +46,7 @@ impl ArbiterLoop {
         for signal in [INT, QUIT] {
             self.on(signal, move |ctx| Tree::quit(ctx, 128 + signal))?;
         }
-        self.on(HUP, Tree::reload_all)?;
+        self.on(HUP, Tree::hang_up)?;
         self.on(TTIN, |ctx| Tree::resize_all(ctx, 1))?;
         self.on(TTOU, |ctx| Tree::resize_all(ctx, -1))?;
         self.on(WINCH, |ctx| {
@@ -59,9 +59,14 @@ impl ArbiterLoop {
         })
     }
 
-    /// Runs `hook` on the loop when HUP comes, too.
-    pub(crate) fn on_reload(&mut self, mut hook: impl FnMut() + 'static) -> io::Result<()> {
-        self.on(HUP, move |_| hook())
+    /// Runs `hook` on the loop when HUP comes, before workers are replaced: if it says so.
+    pub(crate) fn on_reload(&mut self, hook: impl FnMut() -> bool + 'static) {
+        self.tree.on_hup = Some(Box::new(hook));
+    }
+
+    /// Runs `hook` on the loop when a setting was changed.
+    pub(crate) fn on_configured(&mut self, hook: impl FnMut() + 'static) {
+        self.tree.on_configured = Some(Box::new(hook));
     }
 
     /// Runs `hook` on the loop when HUP has come and all pools have been replaced.

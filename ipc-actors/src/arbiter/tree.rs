@@ -112,6 +112,10 @@ pub(crate) struct Tree {
     pub(super) drain: Option<Drain>,
     /// Whoever wants to know of every end.
     pub(super) on_end: Option<EndHook>,
+    /// What hangs on HUP besides pools; answers whether these are to be replaced.
+    pub(super) on_hup: Option<Box<dyn FnMut() -> bool>>,
+    /// What hangs on a change of the settings.
+    pub(super) on_configured: Option<Box<dyn FnMut()>>,
 }
 
 pub(super) type EndHook = Box<dyn FnMut(&Down) + Send>;
@@ -134,6 +138,8 @@ impl Tree {
             root_ended: None,
             drain: None,
             on_end: None,
+            on_hup: None,
+            on_configured: None,
         }
     }
 

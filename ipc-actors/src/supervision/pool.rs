@@ -192,6 +192,18 @@ impl Pool {
         limits.chain(start).min()
     }
 
+    /// Treats workers as this says from now on. The size, which [`PoolEvent::Resize`] changes, and how failures
+    /// are counted stay.
+    pub fn change(&mut self, options: PoolOptions) {
+        let now = self.options;
+        self.options = PoolOptions {
+            size: now.size,
+            intensity: now.intensity,
+            period: now.period,
+            ..options
+        };
+    }
+
     /// Takes in what happened at `now`.
     pub fn handle(&mut self, event: PoolEvent, now: Instant) {
         if self.mode == Mode::Ended {

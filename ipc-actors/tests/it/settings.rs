@@ -134,3 +134,27 @@ fn a_secret_is_never_shown() {
     assert_eq!(all.show("password").as_deref(), Some("***"));
     assert!(!format!("{all:?}{}", all.help()).contains("s3cret"));
 }
+
+#[test]
+fn choices_and_what_is_fixed_are_kept_to() {
+    let mut all = settings();
+    all.define_choice("colour", None, &["red", "green"], "red or green")
+        .fix(&["workers"]);
+    assert_eq!(all.text("colour"), Some("red"));
+    all.load(words("-w 2 --colour green"), []).unwrap();
+    assert_eq!(all.text("colour"), Some("green"));
+    let wrong = all.load(words("--colour blue"), []).unwrap_err();
+    assert_eq!(
+        wrong.to_string(),
+        "colour is red or green, not \"blue\" (command line)"
+    );
+    let fixed = all.set("workers", "3").unwrap_err();
+    assert_eq!(
+        fixed.to_string(),
+        "workers cannot change while the program runs"
+    );
+    assert_eq!(
+        (all.count("workers"), all.set("colour", "red")),
+        (2, Ok(()))
+    );
+}

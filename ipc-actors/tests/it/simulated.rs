@@ -1,5 +1,6 @@
 //! Hours of supervision that take no time.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use ipc_actors::{
@@ -152,5 +153,38 @@ fn waiting_for_what_cannot_come_is_an_error() {
         assert_eq!(root.wait(counter.ask(Add(2))).unwrap(), Ok(2));
         root.arbiter().stop();
         assert_eq!(root.run().unwrap(), 0);
+    });
+}
+
+#[test]
+fn workers_of_an_age_are_replaced_and_pools_can_be_changed() {
+    within(LIMIT, || {
+        let mut root = arbiter(SupervisorOptions::default());
+        let made = MonitorSpec::new("crew", spec(), 3);
+        let pool = root.arbiter().monitor(made.clone().age_max(HOUR, HOUR));
+        let pool = root.wait(pool).unwrap().unwrap();
+        let ids = || -> BTreeSet<_> { pool.workers().iter().map(Proxy::id).collect() };
+        let first = ids();
+        root.advance(HOUR).unwrap();
+        assert_eq!(ids(), first);
+        root.advance(HOUR + Duration::from_secs(5)).unwrap();
+        let second = ids();
+        assert!(second.len() == 3 && second.is_disjoint(&first));
+        // Without that, and with less to wait for: none is replaced any more.
+        pool.change(made.clone().queue_max(1));
+        root.advance(10 * HOUR).unwrap();
+        assert_eq!(ids().len(), 3);
+        let third = ids();
+        root.advance(10 * HOUR).unwrap();
+        assert_eq!(ids(), third);
+        // Made in another way: all are.
+        let other = Start {
+            from: 40,
+            ..Start::default()
+        };
+        pool.change(MonitorSpec::new("crew", Spec::<Counter>::new(other), 1));
+        root.advance(Duration::from_secs(1)).unwrap();
+        assert!(ids().len() == 3 && ids().is_disjoint(&third));
+        assert_eq!(root.wait(pool.ask(Add(2))).unwrap(), Ok(42));
     });
 }

@@ -322,8 +322,69 @@ fn hup_reads_the_settings_anew_and_wrong_ones_change_nothing() {
             .open(&path)
             .expect("the file");
         file.write_all(b"wokers = 3\n").expect("a line");
+        let before = server.workers();
         server.signal("HUP");
+        // Once that is heeded the other was, too.
+        server.signal("TTIN");
+        eventually(|| server.workers().len() == 3);
+        assert!(server.workers().is_superset(&before), "they stay");
         say(&mut server.client(), "it goes on");
         assert_eq!(workers().as_deref(), Some("2"));
+    });
+}
+
+/// What the server answers to a word, without the process that does.
+fn answer(server: &Server) -> String {
+    let mut client = server.client();
+    client.send("word".to_owned()).expect("a connection");
+    let answer = client.recv().expect("an answer").expect("an echo");
+    answer.split(" (from").next().expect("a word").to_owned()
+}
+
+#[test]
+fn settings_that_change_reach_the_workers_and_nothing_is_lost() {
+    within(3 * LIMIT, || {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("settings.toml");
+        fs::write(&path, "workers = 2\n").expect("a file");
+        let mut server = Server::start(&["-c", &path.display().to_string()]);
+        let old = server.workers_when(|workers| workers.len() == 2);
+        let remote = control(server.folder.path());
+        let set = |name: &str, value: &str| remote.config_set(name, value).wait().expect("told");
+        // Those that are made otherwise take the places of the others.
+        assert_eq!(set("prefix", "+"), Ok(()));
+        eventually(|| answer(&server) == "+word");
+        let new = server.workers_when(|workers| workers.len() == 2 && workers.is_disjoint(&old));
+        // What is dealt out to those that are there needs no others.
+        assert_eq!(set("backlog", "7"), Ok(()));
+        assert_eq!(answer(&server), "+word");
+        assert_eq!(server.workers(), new);
+        assert_eq!(set("max_requests", "1"), Ok(()));
+        eventually(|| {
+            answer(&server);
+            server.workers().is_disjoint(&new)
+        });
+        assert_eq!(set("max_requests", "0"), Ok(()));
+        let wrong = set("placement", "moon").expect_err("there is no such place");
+        assert!(wrong.starts_with("placement is process, thread or local, not \"moon\""));
+        let fixed = set("pidfile", "/elsewhere").expect_err("it is written");
+        assert_eq!(fixed, "pidfile cannot change while the program runs");
+        // What the program refuses is as before.
+        assert_eq!(set("prefix", &"x".repeat(81)), Ok(()));
+        let prefix = || remote.config_get("prefix").wait().expect("told");
+        eventually(|| prefix().as_deref() == Some("+"));
+        // By HUP, while many ask; those who ask wait for an answer that begins with their word.
+        assert_eq!(set("prefix", ""), Ok(()));
+        eventually(|| answer(&server) == "word");
+        fs::write(&path, "workers = 3\nplacement = \"thread\"\n").expect("a file");
+        let server_pid = server.child.id();
+        under_load(&server.address, || {
+            server.signal("HUP");
+            eventually(|| say(&mut server.client(), "where") == server_pid);
+            eventually(|| server.workers().is_empty());
+        });
+        assert_eq!(remote.tree().wait().expect("the tree").pools[0].size, 3);
+        server.signal("TERM");
+        assert_eq!(server.wait(), Some(0));
     });
 }
