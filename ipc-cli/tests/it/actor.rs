@@ -192,6 +192,42 @@ fn a_worker_is_replaced_after_its_requests() {
 }
 
 #[test]
+fn settings_are_looked_at_and_changed() {
+    let served = Served::start(&["--workers", "1"]);
+    let config = |rest: &[&str]| run(&[&["actor", "config", &served.address], rest].concat());
+    let all = String::from_utf8(config(&[]).stdout).unwrap();
+    assert!(all.contains("workers = 1\n"), "{all}");
+    assert!(all.contains("control_key = ***\n"), "{all}");
+    check_answer(&config(&["timeout"]), "30\n");
+    check_refused(&config(&["wokers"]), "no setting wokers");
+    check_refused(&config(&["workers", "-1"]), "workers is a count");
+    check_refused(&config(&["bind", "unix:/else"]), "cannot change");
+    check_answer(&config(&["workers", "2"]), "");
+    until("two workers", || {
+        (children(served.child.id()).len() == 2).then_some(())
+    });
+    // Workers that are made in another way, and then all for no reason but the wish.
+    for change in [
+        &["config", "max_requests", "7"][..],
+        &["config", "timeout", "20"],
+        &["reload"],
+    ] {
+        let before = children(served.child.id());
+        let words = [&["actor", change[0], &served.address], &change[1..]].concat();
+        check_answer(&run(&words), "");
+        let made_anew = change != ["config", "max_requests", "7"];
+        until("the workers that shall be", || {
+            let now = children(served.child.id());
+            let new = now.iter().filter(|pid| !before.contains(pid)).count();
+            (now.len() == 2 && new == if made_anew { 2 } else { 0 }).then_some(())
+        });
+        check_answer(&served.call(&["square", "2"]), "4\n");
+    }
+    kill(served.child.id(), "TERM");
+    assert_eq!(served.end(), Some(0));
+}
+
+#[test]
 fn signals_mean_what_they_mean() {
     let served = Served::start(&["--workers", "1"]);
     let pid = served.child.id();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use ipc_core::Address;
 
-/// Serve an application of actors, and call, look at and stop one.
+/// Serve an application of actors, and call, look at, configure and stop one.
 #[derive(Debug, Args)]
 #[command(after_long_help = HELP)]
 pub(crate) struct ActorArgs {
@@ -18,6 +18,7 @@ Examples:
   ipc-cli actor serve --bind unix:/tmp/demo --workers 2
   ipc-cli actor call unix:/tmp/demo square 12
   ipc-cli actor info unix:/tmp/demo
+  ipc-cli actor config unix:/tmp/demo workers 4
   ipc-cli actor stop unix:/tmp/demo
 
 Exit status: that of each is in its own help.";
@@ -40,6 +41,15 @@ pub(super) enum Action {
     /// Show the tree: ids, process ids, states, restarts, mailboxes and requests.
     #[command(after_long_help = INFO_HELP)]
     Info(InfoArgs),
+    /// Show the settings, or one of them, or change one while the application runs.
+    ///
+    /// What is changed takes effect without the loss of a call: where the workers have to be made anew,
+    /// each is replaced by one that is up before it goes.
+    #[command(after_long_help = CONFIG_HELP)]
+    Config(ConfigArgs),
+    /// Replace all workers, as HUP does but with the settings as they are: new ones first.
+    #[command(after_long_help = RELOAD_HELP)]
+    Reload(ReloadArgs),
     /// End the application in order, as TERM does, and wait until it is gone.
     #[command(after_long_help = STOP_HELP)]
     Stop(StopArgs),
@@ -66,6 +76,21 @@ Example:
   ipc-cli actor info unix:/tmp/demo --json
 
 Exit status: 0 it was shown; 1 nobody answered; 2 the command line was wrong.";
+
+const CONFIG_HELP: &str = "\
+Examples:
+  ipc-cli actor config unix:/tmp/demo
+  ipc-cli actor config unix:/tmp/demo timeout
+  ipc-cli actor config unix:/tmp/demo max_requests 1000
+
+Exit status: 0 it was shown or changed; 1 nobody answered, there is no such setting, it takes no such
+value, or this caller may not; 2 the command line was wrong.";
+
+const RELOAD_HELP: &str = "\
+Example:
+  ipc-cli actor reload unix:/tmp/demo
+
+Exit status: 0 it has begun; 1 nobody answered, or this caller may not; 2 the command line was wrong.";
 
 const STOP_HELP: &str = "\
 Example:
@@ -131,6 +156,23 @@ pub(super) struct InfoArgs {
     /// Print one JSON object instead of tables.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ConfigArgs {
+    #[command(flatten)]
+    pub(super) target: Target,
+    /// The setting; all are shown unless one is named.
+    pub(super) name: Option<String>,
+    /// What it shall be.
+    #[arg(allow_hyphen_values = true)]
+    pub(super) value: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReloadArgs {
+    #[command(flatten)]
+    pub(super) target: Target,
 }
 
 #[derive(Debug, Args)]

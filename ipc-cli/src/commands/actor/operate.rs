@@ -9,7 +9,9 @@ use ipc_actors::{AskError, Deferred, RemoteArbiter};
 use ipc_core::{Address, AnyChannel};
 use serde_json::Value;
 
-use super::args::{Action, ActorArgs, CallArgs, InfoArgs, StopArgs, Target};
+use super::args::{
+    Action, ActorArgs, CallArgs, ConfigArgs, InfoArgs, ReloadArgs, StopArgs, Target,
+};
 use super::serve::serve;
 use super::tree::{pool_rows, rows, summary, tree_json};
 use crate::key::read_key;
@@ -35,6 +37,8 @@ pub(crate) fn run(args: &ActorArgs) -> Result<Outcome> {
         Action::Serve(args) => serve(args),
         Action::Call(args) => call(args),
         Action::Info(args) => info(args),
+        Action::Config(args) => config(args),
+        Action::Reload(args) => reload(args),
         Action::Stop(args) => stop(args),
     }
 }
@@ -117,6 +121,35 @@ pub(crate) fn show(target: &Target, json: bool) -> Result<Outcome> {
         }
     }
     output.flush()?;
+    Ok(Outcome::Complete)
+}
+
+fn config(args: &ConfigArgs) -> Result<Outcome> {
+    let remote = connect(&args.target)?;
+    let name = args.name.as_deref().unwrap_or_default();
+    if let Some(value) = &args.value {
+        let set = answer(remote.config_set(name, value), PATIENCE)
+            .with_context(|| format!("{name} was not changed"))?;
+        return set.map(|()| Outcome::Complete).map_err(|why| anyhow!(why));
+    }
+    let mut output = Output::open()?;
+    if args.name.is_some() {
+        let value = answer(remote.config_get(name), PATIENCE)
+            .with_context(|| format!("{name} was not told"))?;
+        output.line(value.ok_or_else(|| anyhow!("there is no setting {name}"))?)?;
+    } else {
+        let all = answer(remote.config(), PATIENCE).context("the settings were not told")?;
+        for (name, value) in all {
+            output.line(format!("{name} = {value}"))?;
+        }
+    }
+    output.flush()?;
+    Ok(Outcome::Complete)
+}
+
+fn reload(args: &ReloadArgs) -> Result<Outcome> {
+    let remote = connect(&args.target)?;
+    answer(remote.reload(), PATIENCE).context("the workers were not replaced")?;
     Ok(Outcome::Complete)
 }
 

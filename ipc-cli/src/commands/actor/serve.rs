@@ -42,7 +42,8 @@ impl Application for Server {
                 None,
                 text(""),
                 "callers must know the key in it",
-            );
+            )
+            .fix(&["bind", "key_file"]);
     }
 
     fn worker(&self, _: &Settings) -> Result<(), Failure> {
