@@ -184,10 +184,13 @@ fn without_memory() {
     let mut other = options.from_channel::<Vec<u8>, Vec<u8>, _>(theirs);
     let (body, expected) = (vec![7; 96 << 20], vec![7; 96 << 20]);
     let (go, told) = mpsc::channel();
+    let (run, runs) = mpsc::channel();
     let sender = thread::spawn(move || {
+        run.send(()).expect("it is waited for");
         told.recv().expect("it is told");
         other.send_bytes(&body, Deadline::Never).is_ok()
     });
+    runs.recv().expect("it runs");
     let (_, hard) = getrlimit(Resource::RLIMIT_AS).expect("a limit");
     setrlimit(Resource::RLIMIT_AS, mapped() + (16 << 20), hard).expect("less is allowed");
     go.send(()).expect("it listens");

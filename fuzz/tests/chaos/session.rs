@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -226,10 +227,13 @@ pub(crate) fn children() -> Vec<u32> {
     pids
 }
 
-/// In a role: ends this process when the scenario that has started it is gone.
+/// In a role: ends this process when the scenario that has started it is gone. Returns when the thread that
+/// sees to it runs: some roles soon have no memory for a thread's start.
 pub(crate) fn end_with_the_scenario() {
-    thread::spawn(|| {
+    let (run, runs) = mpsc::channel();
+    thread::spawn(move || {
         let mut nothing = [0];
+        run.send(()).expect("it is waited for");
         loop {
             match std::io::stdin().read(&mut nothing) {
                 Ok(len) if len > 0 => {}
@@ -240,4 +244,5 @@ pub(crate) fn end_with_the_scenario() {
         }
         std::process::exit(0);
     });
+    runs.recv().expect("it runs");
 }
