@@ -66,7 +66,10 @@ fn help_is_as_it_was() {
     }
     let below = [
         ("duct", &["listen", "connect"][..]),
-        ("actor", &["serve", "call", "info", "config", "reload", "stop"]),
+        (
+            "actor",
+            &["serve", "call", "info", "config", "reload", "stop"],
+        ),
     ];
     for (name, below) in below {
         for below in below {
