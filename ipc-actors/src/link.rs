@@ -142,7 +142,7 @@ impl Link {
     }
 
     /// Takes a message. One that wants an answer leaves at once, others with the next batch. `helps` if
-    /// who asks waits for the answer, or says so when it does not ([`Help`]): else the loop must read.
+    /// who asks reads it from the channel itself while it waits; else the loop must read.
     pub(crate) fn push(
         self: &Arc<Self>,
         command: CommandId,
