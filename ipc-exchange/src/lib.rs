@@ -136,6 +136,7 @@ mod process_options;
 mod program;
 mod programs;
 mod queue;
+mod refuge;
 mod registry;
 mod sys;
 mod tail;
@@ -159,10 +160,11 @@ pub use process_options::ProcessOptions;
 pub use program::{Program, StartError};
 pub use programs::{ProgramError, Programs, ProgramsOptions};
 pub use queue::Queue;
+pub use refuge::{Orphan, Refuge};
 pub use registry::{Entry, Registrable, Registry};
 #[cfg(feature = "linkme")]
 #[doc(hidden)]
 pub use sys::LINKED;
 pub use sys::{Forked, fork_inline};
 pub use task::{IntoTask, Task, TaskId};
-pub use worker::{Current, Yield, YieldError, current, init, init_in_test};
+pub use worker::{Current, Yield, YieldError, current, end_with, init, init_in_test, meet};

@@ -1,16 +1,17 @@
 //! A child process that ends when its owner lets go of it.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ipc_core::{ChildProcess, Deadline};
-use ipc_dispatch::{Context, Registry, SourceId};
+use ipc_dispatch::{Context, Control as Keep, Descriptor, Registry, SourceId};
 use ipc_marshal::RecvError;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
@@ -18,10 +19,10 @@ use crate::cgroup::Memory;
 use crate::group::{CLEAR_MAX, Group, LOOK_AGAIN};
 use crate::launch::{Control, Launch};
 use crate::outcome::lock;
-use crate::sys::{await_end, is_child, is_unreaped};
+use crate::sys::{PidFd, await_end, is_child, is_unreaped};
 use crate::tail::Tail;
 use crate::wire::{FromWorker, Role};
-use crate::{Exit, ProcessOptions};
+use crate::{Exit, Orphan, ProcessOptions};
 
 /// A process that runs a program.
 ///
@@ -50,6 +51,8 @@ pub struct Process {
 enum State {
     /// Not reaped: its number, and its group's, are its own. Only what holds the lock reaps it.
     Running(ChildProcess),
+    /// No child of this process: nobody here reaps it.
+    Adopted(PidFd),
     Exited(Exit),
 }
 
@@ -74,6 +77,25 @@ impl Process {
             is_killed: AtomicBool::new(false),
             out_of_memory: OnceLock::new(),
         })
+    }
+
+    /// Takes over a program that has outlived its parent. It is no child of this process: when it ends
+    /// that is told, and [`Exit::Unknown`] is told of how; what it writes is not kept, and dropping this
+    /// ends it as any other. One that is stopped by a signal is continued.
+    pub fn adopt(orphan: Orphan) -> Self {
+        // An error means that it has just ended.
+        let _ = orphan.process.signal_alone(Signal::SIGCONT as i32);
+        Self {
+            pid: orphan.pid,
+            control: Mutex::new(None),
+            refused: Mutex::new(None),
+            state: Arc::new(Mutex::new(State::Adopted(orphan.process))),
+            tail: None,
+            group: None,
+            kills_before: 0,
+            is_killed: AtomicBool::new(false),
+            out_of_memory: OnceLock::new(),
+        }
     }
 
     /// Its process id; after its end it may be another process's.
@@ -109,13 +131,12 @@ impl Process {
     /// What the system says. A process that has ended is no error.
     pub fn abort(&self) -> io::Result<()> {
         let mut state = lock(&self.state);
-        if state.exit().is_some() || state.is_lost(self.pid) {
-            return Ok(());
-        }
-        // Not reaped, and the lock keeps it so: the number is its own.
-        match kill(group(self.pid), Signal::SIGABRT) {
-            Ok(()) | Err(Errno::ESRCH) => Ok(()),
-            Err(errno) => Err(errno.into()),
+        state.look(self.pid);
+        match &*state {
+            State::Exited(_) => Ok(()),
+            State::Adopted(process) => process.signal_alone(Signal::SIGABRT as i32),
+            // Not reaped, and the lock keeps it so: the number is its own.
+            State::Running(_) => fine(kill(group(self.pid), Signal::SIGABRT)),
         }
     }
 
@@ -192,6 +213,11 @@ impl Process {
     {
         let shared = Arc::clone(&self.state);
         let state = lock(&self.state);
+        if let State::Adopted(process) = &*state {
+            let watched = process.as_fd().try_clone_to_owned()?;
+            drop(state);
+            return on_end_of(registry, watched, shared, handler);
+        }
         if let Some(exit) = state.exit() {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
@@ -227,19 +253,25 @@ impl Process {
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
         let mut state = lock(&self.state);
-        if state.exit().is_some() || state.is_lost(self.pid) {
-            return Ok(());
-        }
-        // Not reaped, and the lock keeps it so: the number is its own.
-        match killpg(group(self.pid), signal) {
-            Ok(()) | Err(Errno::ESRCH) => Ok(()),
-            Err(errno) => Err(errno.into()),
+        state.look(self.pid);
+        match &*state {
+            State::Exited(_) => Ok(()),
+            State::Adopted(process) => process.signal(signal as i32),
+            // Not reaped, and the lock keeps it so: the number is its own.
+            State::Running(_) => fine(killpg(group(self.pid), signal)),
         }
     }
 
     fn wait_by(&self, deadline: Deadline) -> io::Result<Option<Exit>> {
         if let Some(exit) = lock(&self.state).exit() {
             return Ok(Some(exit));
+        }
+        let adopted = match &*lock(&self.state) {
+            State::Adopted(process) => Some(process.as_fd().try_clone_to_owned()?),
+            _ => None,
+        };
+        if let Some(watched) = adopted {
+            return self.wait_adopted(&watched, deadline);
         }
         if !self.read_control(deadline) {
             return self.try_wait();
@@ -252,6 +284,20 @@ impl Process {
             group.wait_clear();
         }
         Ok(Some(exit))
+    }
+
+    fn wait_adopted(&self, watched: &OwnedFd, deadline: Deadline) -> io::Result<Option<Exit>> {
+        loop {
+            let left = deadline.remaining().map(PollTimeout::try_from);
+            let left = left.map_or(PollTimeout::NONE, |left| left.unwrap_or(PollTimeout::MAX));
+            let mut fds = [PollFd::new(watched.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, left) {
+                Ok(0) if deadline.is_expired() => return Ok(None),
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return lock(&self.state).try_reap(),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
     }
 
     /// Reads the control channel to its end; answers whether the end came before `deadline`.
@@ -280,12 +326,17 @@ impl State {
     fn exit(&self) -> Option<Exit> {
         match self {
             Self::Exited(exit) => Some(*exit),
-            Self::Running(_) => None,
+            Self::Running(_) | Self::Adopted(_) => None,
         }
     }
 
     /// Reaps it if it has ended. Reaping and knowing about it are one step for whoever has the lock.
     fn try_reap(&mut self) -> io::Result<Option<Exit>> {
+        if let Self::Adopted(process) = self
+            && process.has_ended()
+        {
+            *self = Self::Exited(Exit::Unknown);
+        }
         let Self::Running(child) = self else {
             return Ok(self.exit());
         };
@@ -302,20 +353,22 @@ impl State {
         Ok(exit)
     }
 
-    /// Whether the system has reaped it, as it does in a program that ignores SIGCHLD: its number may be
-    /// another's by now.
-    fn is_lost(&mut self, pid: u32) -> bool {
-        let lost = !is_child(group(pid));
-        if lost {
+    /// Notices that the system has reaped it, as it does in a program that ignores SIGCHLD: its number
+    /// may be another's by now.
+    fn look(&mut self, pid: u32) {
+        if let Self::Running(_) = self
+            && !is_child(group(pid))
+        {
             *self = Self::Exited(Exit::Unknown);
         }
-        lost
     }
 
     /// Waits for it and reaps it.
     fn reap(&mut self) -> Exit {
         match self {
             Self::Exited(exit) => *exit,
+            // Somebody else reaps it.
+            Self::Adopted(_) => Exit::Unknown,
             Self::Running(child) => {
                 end_rest(child);
                 let exit = child.wait().map_or(Exit::Unknown, Exit::from);
@@ -331,9 +384,46 @@ impl Drop for Process {
         // An error means that it has just ended.
         let _ = self.signal(Signal::SIGKILL);
         // Also when a selector watches it, which may be gone before it reaps.
-        if lock(&self.state).exit().is_none() {
+        if matches!(&*lock(&self.state), State::Running(_)) {
             reap((self.pid, Arc::clone(&self.state), self.group.take()));
         }
+    }
+}
+
+/// Runs `handler` when a process that is no child has ended.
+fn on_end_of<S, F>(
+    registry: &mut Registry<S>,
+    watched: OwnedFd,
+    state: Arc<Mutex<State>>,
+    handler: F,
+) -> io::Result<SourceId>
+where
+    S: 'static,
+    F: FnOnce(Exit, &mut Context<'_, S>) + 'static,
+{
+    let key = registry.add(Descriptor(watched));
+    let mut handler = Some(handler);
+    let watched = registry.on_readable(key, move |_: &mut Descriptor<OwnedFd>, ctx| {
+        if !matches!(lock(&state).try_reap(), Ok(Some(_))) {
+            return Keep::Keep;
+        }
+        if let Some(handler) = handler.take() {
+            handler(Exit::Unknown, ctx);
+        }
+        Keep::Close
+    });
+    if let Err(error) = watched {
+        registry.close(key);
+        return Err(error);
+    }
+    Ok(key.id())
+}
+
+/// That a process has ended is no error.
+fn fine(signalled: nix::Result<()>) -> io::Result<()> {
+    match signalled {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
 }
 

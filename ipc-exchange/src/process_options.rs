@@ -1,5 +1,7 @@
 //! How the process of a program is to be.
 
+use std::time::Duration;
+
 use crate::Budget;
 
 /// How the process of a program is to be: [`Program::start_with`](crate::Program::start_with).
@@ -7,7 +9,11 @@ use crate::Budget;
 pub struct ProcessOptions {
     pub(crate) output_kept: usize,
     pub(crate) budget: Budget,
+    pub(crate) outlives: Duration,
 }
+
+/// Long enough for anybody to notice, and ends all the same.
+const OUTLIVES_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 impl ProcessOptions {
     /// As the process that starts it: no limits of its own, and what it writes goes where this
@@ -24,6 +30,14 @@ impl ProcessOptions {
     #[must_use]
     pub fn keep_output(mut self, bytes: usize) -> Self {
         self.output_kept = bytes;
+        self
+    }
+
+    /// Let it live for so long when this process has died, for another parent to take it over: see
+    /// [`Refuge`](crate::Refuge). Without this it ends at once, whatever it does. For a week at most.
+    #[must_use]
+    pub fn outlives(mut self, time: Duration) -> Self {
+        self.outlives = time.min(OUTLIVES_MAX);
         self
     }
 

@@ -120,6 +120,7 @@ impl<In, Out> Program<In, Out> {
             task,
             argument,
             limits: options.budget.limits.clone(),
+            outlives: options.outlives,
         };
         Ok(Self {
             duct: Duct::from_channel(ours),

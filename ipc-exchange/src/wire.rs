@@ -4,6 +4,7 @@
 //! results are already encoded when they get here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +14,7 @@ use crate::chunk::Part;
 use crate::payload::Payload;
 
 /// Changes whenever the messages or the control page do.
-pub(crate) const PROTOCOL: u32 = 4;
+pub(crate) const PROTOCOL: u32 = 5;
 
 /// How many items a streaming task may be ahead of its owner.
 pub(crate) const CREDIT: u32 = 64;
@@ -62,6 +63,8 @@ pub(crate) enum Role {
         task: TaskId,
         argument: Payload,
         limits: Limits,
+        /// For how long it may live without a parent.
+        outlives: Duration,
     },
 }
 

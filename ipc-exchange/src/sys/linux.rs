@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl;
 use nix::sys::resource::Resource;
@@ -80,6 +82,66 @@ pub(crate) fn is_unreaped(pid: Pid) -> bool {
 pub(crate) fn is_child(pid: Pid) -> bool {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     waitid(Id::Pid(pid), flags) != Err(Errno::ECHILD)
+}
+
+/// A process, not only its number: that may be another's when it has ended, and this stays its own.
+#[derive(Debug)]
+pub(crate) struct PidFd(OwnedFd);
+
+impl PidFd {
+    pub(crate) fn open(pid: u32) -> io::Result<Self> {
+        let pid = libc::pid_t::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: pidfd_open takes two integers and touches no memory of ours.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        let fd = RawFd::try_from(Errno::result(fd)?).expect("descriptors are ints");
+        // SAFETY: the system has just made this descriptor, and nobody else knows of it. It is
+        // close-on-exec from the start.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Sends a signal to it and its process group, or to it alone where the kernel cannot do that
+    /// (before Linux 6.9). That it has ended is no error.
+    pub(crate) fn signal(&self, signal: i32) -> io::Result<()> {
+        const TO_GROUP: libc::c_uint = 1 << 2;
+        match self.send(signal, TO_GROUP) {
+            Err(Errno::EINVAL) => {}
+            done => return ended_is_fine(done),
+        }
+        self.signal_alone(signal)
+    }
+
+    /// Sends a signal to it alone.
+    pub(crate) fn signal_alone(&self, signal: i32) -> io::Result<()> {
+        ended_is_fine(self.send(signal, 0))
+    }
+
+    fn send(&self, signal: i32, flags: libc::c_uint) -> Result<(), Errno> {
+        let info = std::ptr::null::<libc::siginfo_t>();
+        let fd = self.0.as_raw_fd();
+        // SAFETY: pidfd_send_signal takes integers and a pointer that may be null, as this one is. The
+        // descriptor is open for the call.
+        let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, info, flags) };
+        Errno::result(sent).map(drop)
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+}
+
+impl AsFd for PidFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn ended_is_fine(sent: Result<(), Errno>) -> io::Result<()> {
+    match sent {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Which of the two processes this is after [`fork_sibling`].

@@ -17,6 +17,8 @@
 //!   be told.
 //! - `processes_limit()`: the limit on how many processes a user has, where it can be set.
 //! - `is_child(pid)`: whether a process is a child that can still be waited for, where it can tell.
+//! - `PidFd`: a process that may be no child of this one: `open`, `signal` with its group,
+//!   `signal_alone`, `has_ended`; readable when it has. `open` may be unsupported.
 //!
 //! [`Page`] is the same everywhere.
 #![expect(
@@ -42,6 +44,6 @@ pub use fork::{Forked, fork_inline};
 pub use linked::LINKED;
 pub(crate) use page::Page;
 pub(crate) use platform::{
-    Sibling, await_end, die_with_parent, end_with_group, fork_sibling, is_child, is_unreaped,
-    processes_limit, threads, wake_with_parent,
+    PidFd, Sibling, await_end, die_with_parent, end_with_group, fork_sibling, is_child,
+    is_unreaped, processes_limit, threads, wake_with_parent,
 };

@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -67,6 +68,36 @@ pub(crate) fn is_unreaped(pid: Pid) -> bool {
 pub(crate) fn is_child(pid: Pid) -> bool {
     let _ = pid;
     true
+}
+
+/// There is no such thing here.
+#[derive(Debug)]
+pub(crate) enum PidFd {}
+
+impl PidFd {
+    /// Always `Unsupported`.
+    pub(crate) fn open(pid: u32) -> io::Result<Self> {
+        let _ = pid;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn signal(&self, _: i32) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn signal_alone(&self, _: i32) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        match *self {}
+    }
+}
+
+impl AsFd for PidFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match *self {}
+    }
 }
 
 /// Which of the two processes this is after [`fork_sibling`]; there is no such thing here.

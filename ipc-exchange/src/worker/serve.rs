@@ -1,11 +1,12 @@
 //! The hand-shake, and what comes after it.
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use ipc_core::AnyChannel;
 use ipc_marshal::Duct;
 
-use super::lifeline::{PROGRAM_GRACE, enter, watch};
+use super::lifeline::{PROGRAM_GRACE, enter, leave_folder, watch};
 use super::recording::{guarded, record_panics};
 use super::tasks::run_tasks;
 use super::{EXIT_ORPHAN, EXIT_REFUSED, detached, zygote};
@@ -54,12 +55,14 @@ pub(crate) fn serve(registry: &'static Registry, channel: AnyChannel, extra: Own
             task,
             argument,
             limits,
+            outlives,
         } => {
             if let Err(error) = limits.apply() {
                 let _ = control.send(FromWorker::Refused(format!("its limits: {error}")));
                 return EXIT_REFUSED;
             }
-            run_program(registry, control, extra, task, argument.bytes())
+            let grace = PROGRAM_GRACE.saturating_add(outlives);
+            run_program(registry, control, extra, grace, (task, argument.bytes()))
         }
     }
 }
@@ -84,19 +87,22 @@ fn run_program(
     registry: &'static Registry,
     mut control: Control,
     extra: OwnedFd,
-    task: TaskId,
-    argument: &[u8],
+    grace: Duration,
+    (task, argument): (TaskId, &[u8]),
 ) -> i32 {
     let Ok(channel) = AnyChannel::from_fd(extra) else {
         return EXIT_REFUSED;
     };
     // One that is stopped could not see that its parent is gone. Where this cannot be had it stays.
     let _ = wake_with_parent();
-    if watch(&control, PROGRAM_GRACE).is_err() || control.send(FromWorker::Ready).is_err() {
+    if watch(&control, grace).is_err() || control.send(FromWorker::Ready).is_err() {
         return EXIT_REFUSED;
     }
     enter();
-    match guarded(|| registry.run_program(task, channel, argument)) {
+    let done = guarded(|| registry.run_program(task, channel, argument));
+    // One that has lost its parent may end before another comes.
+    leave_folder();
+    match done {
         Ok(Ok(())) => 0,
         Ok(Err(reason)) => {
             let _ = control.send(FromWorker::Refused(reason));

@@ -7,7 +7,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::current::{CURRENT, Current};
-use super::lifeline::{enter, leave, watch};
+use super::lifeline::{enter, rest, watch};
 use super::recording::run_guarded;
 use super::serve::Control;
 use super::{EXIT_ORPHAN, EXIT_REFUSED};
@@ -108,7 +108,7 @@ fn run_one(registry: &Registry, current: &Current, run: &Run) -> FromWorker {
     let started = Instant::now();
     let result = run_guarded(registry, run.task, run.argument.bytes(), run.chunk);
     let ran = started.elapsed();
-    leave();
+    rest();
     current.clear();
     FromWorker::Done {
         seq: run.seq,

@@ -18,6 +18,7 @@ mod predecessor;
 mod program;
 mod programs;
 mod recycling;
+mod refuge;
 mod system;
 mod tasks;
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
             program::TESTS,
             programs::TESTS,
             recycling::TESTS,
+            refuge::TESTS,
             journal::TESTS,
             predecessor::TESTS,
             persistent::TESTS,

@@ -25,7 +25,7 @@ tests![
     a_full_disk_loses_nothing,
 ];
 
-fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     println!("skipped: {why}");
 }
 
