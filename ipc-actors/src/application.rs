@@ -230,8 +230,21 @@ fn common_program(settings: &mut Settings) {
             Value::Text(String::new()),
             "the address where operators look and intervene",
         )
+        .define(
+            "refuge",
+            None,
+            Value::Text(String::new()),
+            "a folder where workers outlive a killed arbiter",
+        )
+        .define(
+            "refuge_timeout",
+            None,
+            seconds(30),
+            "how long they wait there for the next one",
+        )
         .define_secret("control_key", "what they must know")
-        .fix(&["pidfile", "daemon", "control", "control_key"]);
+        .fix(&["pidfile", "daemon", "control", "control_key"])
+        .fix(&["refuge", "refuge_timeout"]);
 }
 
 fn seconds(count: u64) -> Value {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use crate::context::Core;
 use crate::deferred::deferred;
 use crate::direct;
 use crate::mailbox::{Control, InfoAsk, Item, Mailbox, Run, Wake};
+use crate::orphan::Rest;
 use crate::reply::{Answering, BytesReply};
 use crate::status::Status;
 use crate::upward::Upward;
@@ -51,9 +52,11 @@ struct Host<A: Actor> {
     mailbox: Arc<Mailbox<A>>,
     upward: Arc<Upward>,
     /// For lanes that other actors have to this one.
-    lanes: Poster<Intake>,
-    /// Messages that came on them.
-    direct: AtomicU64,
+    lanes: Poster<Intake<A>>,
+    /// Messages that the arbiter has not sent: they came on lanes, or from the arbiter before it.
+    direct: Arc<AtomicU64>,
+    /// Another arbiter has taken the process over: this host is of the one before.
+    is_past: AtomicBool,
     commands: Commands<A>,
     /// Its progress is nobody's business.
     cpu_bound: bool,
@@ -88,7 +91,12 @@ impl<A: Actor> Item<A> for Batch<A> {
             }
             first = false;
             match &self.lane {
-                None => self.host.invoke(&record, &self.host.answering, actor, ctx),
+                None => {
+                    if self.host.is_past.load(Ordering::Relaxed) {
+                        self.host.direct.fetch_add(1, Ordering::Relaxed);
+                    }
+                    self.host.invoke(&record, &self.host.answering, actor, ctx);
+                }
                 Some(lane) => self.host.invoke_for(lane, &record, actor, ctx),
             }
             if ctx.core.must_pause() {
@@ -107,16 +115,19 @@ impl<A: Actor> Item<A> for Batch<A> {
 }
 
 /// What has come from the arbiter and was not looked at yet.
-#[derive(Default)]
-struct Intake {
+struct Intake<A: Actor> {
     batches: VecDeque<Vec<u8>>,
     /// What has come on the lanes of other actors.
     direct: VecDeque<(Vec<u8>, Arc<Lane>)>,
     lanes: Vec<Weak<Lane>>,
     is_over: bool,
+    /// Another arbiter has taken this process over.
+    next: Option<(Arc<Host<A>>, Receiver<ToActor>)>,
 }
 
-impl Intake {
+type Line = Option<Key<Receiver<ToActor>>>;
+
+impl<A: Actor> Intake<A> {
     fn take(&mut self, message: Result<ToActor, TryRecvError>) -> bool {
         match message {
             Ok(ToActor(Order::Batch(Block(bytes)))) => self.batches.push_back(bytes),
@@ -164,16 +175,13 @@ impl<A: Actor> Host<A> {
         let control = control_options().from_fd::<FromActor, ToActor>(descriptors.pop()?);
         let (reports, orders) = control.ok()?.split().ok()?;
         let (answers, receiver) = duct.split().ok()?;
-        let mut selector: Selector<Intake> =
+        let mut selector: Selector<Intake<A>> =
             SelectorOptions::new().spin(Duration::ZERO).open().ok()?;
-        let key = selector.add(receiver);
-        selector
-            .on_message(key, |_, message, ctx| {
-                ctx.state.take(message);
-                Next::Keep
-            })
-            .ok()?;
-        let poster = selector.poster();
+        let line = Self::take_in(&mut selector, receiver);
+        line?;
+        // Without an arbiter there is nothing but posts to wait for.
+        selector.set_persistent(true);
+        let (poster, main) = (selector.poster(), selector.poster());
         let lanes = selector.poster();
         // The main thread looks around whenever its selector returns.
         let wake = Wake::Call(Box::new(move || {
@@ -192,7 +200,8 @@ impl<A: Actor> Host<A> {
             mailbox,
             upward,
             lanes,
-            direct: AtomicU64::new(0),
+            direct: Arc::default(),
+            is_past: AtomicBool::new(false),
             commands: Commands::of_actor(),
             cpu_bound: boot.cpu_bound,
         });
@@ -200,66 +209,103 @@ impl<A: Actor> Host<A> {
         let beat = Duration::from_millis(boot.beat_ms.max(1));
         let beats = (beat, Duration::from_millis(boot.timeout_ms));
         let control = thread::Builder::new().name("control".to_owned());
-        let last = match control.spawn(move || beside.control(orders, beats)) {
-            Ok(_) => host.work(&mut selector, key, boot),
-            Err(error) => Report::Failed(ExitReason::StartFailed(error.to_string())),
+        let rest = boot.rest.clone();
+        let (host, last) = match control.spawn(move || beside.control(orders, beats, rest, &main)) {
+            Ok(_) => Self::work(host, &mut selector, line, boot),
+            Err(error) => {
+                let reason = ExitReason::StartFailed(error.to_string());
+                (host, Report::Failed(reason))
+            }
         };
         // If nobody is there to hear it, nobody needs to.
         drop(host.reports.send(FromActor(last)));
         Some(())
     }
 
-    /// The life of the actor.
+    fn take_in(selector: &mut Selector<Intake<A>>, receiver: Receiver<ToActor>) -> Line {
+        let key = selector.add(receiver);
+        let taken = selector.on_message(key, |_, message, ctx: &mut LoopContext<'_, Intake<A>>| {
+            ctx.state.take(message);
+            Next::Keep
+        });
+        taken.ok().map(|()| key)
+    }
+
+    /// The life of the actor. Also answers whoever is to hear of its end.
     fn work(
-        self: &Arc<Self>,
-        selector: &mut Selector<Intake>,
-        key: Key<Receiver<ToActor>>,
+        self: Arc<Self>,
+        selector: &mut Selector<Intake<A>>,
+        mut line: Line,
         boot: &Boot<A::Params>,
-    ) -> Report {
+    ) -> (Arc<Self>, Report) {
         let core = Core::new(&self.mailbox, None, boot.incarnation, boot.requests_max);
         let mut cell = match Cell::start(boot.params.clone(), core) {
             Ok(cell) => cell,
-            Err(reason) => return Report::Failed(reason),
+            Err(reason) => return (self, Report::Failed(reason)),
         };
         let mut intake = Intake {
+            batches: VecDeque::new(),
+            direct: VecDeque::new(),
+            lanes: Vec::new(),
             is_over: !self.report(Report::Ready),
-            ..Intake::default()
+            next: None,
         };
+        let mut host = self;
         loop {
+            if let Some((next, receiver)) = intake.next.take() {
+                // What came from the arbiter before is answered to that one, which is to say nobody.
+                let mut old = line.take().and_then(|old| selector.remove(old));
+                while old.as_mut().is_some_and(|old| intake.take(old.try_recv())) && !intake.is_over
+                {
+                }
+                for bytes in intake.batches.drain(..) {
+                    cell.accept(host.batch(bytes, None));
+                }
+                host.pass();
+                line = Self::take_in(selector, receiver);
+                (host, intake.is_over) = (next, line.is_none());
+            }
             while intake.batches.len() + cell.at_hand() < READ_AHEAD
-                && let Some(receiver) = selector.get_mut(key)
+                && let Some(receiver) = line.and_then(|line| selector.get_mut(line))
                 // Where a look costs nothing, it saves the system call that finds nothing.
                 && receiver.poll_inbound() != Some(false)
                 && intake.take(receiver.try_recv())
                 && !intake.is_over
             {}
             if intake.is_over {
-                // Nobody is left to work for.
-                return self.ended(cell.finish(ExitReason::Shutdown));
+                if boot.rest.is_none() {
+                    // Nobody is left to work for.
+                    let last = host.ended(cell.finish(ExitReason::Shutdown));
+                    return (host, last);
+                }
+                // The thread beside waits for another arbiter, and ends the actor if none comes.
+                line.take().map(|old| selector.remove(old));
+                intake.is_over = false;
             }
             if !intake.lanes.is_empty() && cell.at_hand() < READ_AHEAD {
                 // Whatever the arbiter sends, others get their turn.
                 intake.is_over |= selector.turn(&mut intake, Some(Duration::ZERO)).is_err();
             }
             for bytes in intake.batches.drain(..) {
-                cell.accept(self.batch(bytes, None));
+                cell.accept(host.batch(bytes, None));
             }
             for (bytes, lane) in intake.direct.drain(..) {
-                cell.accept(self.batch(bytes, Some(lane)));
+                cell.accept(host.batch(bytes, Some(lane)));
             }
             match cell.turn(TURN_LEN) {
                 Turn::More => {}
                 Turn::Ended(reason) => {
                     let reason = cell.finish(reason);
-                    self.take_leave(&intake, &reason);
-                    return self.ended(reason);
+                    host.take_leave(&intake, &reason);
+                    let last = host.ended(reason);
+                    return (host, last);
                 }
                 Turn::Idle => {
                     let now = Instant::now();
                     let wait = cell
                         .next_alarm()
                         .map(|due| due.saturating_duration_since(now));
-                    if !self.look_for_a_while(selector, key)
+                    if !host.look_for_a_while(selector, line)
                         && selector.turn(&mut intake, wait).is_err()
                     {
                         intake.is_over = true;
@@ -275,7 +321,7 @@ impl<A: Actor> Host<A> {
     }
 
     /// Tells those who have lanes to this actor what it has handled, if it ends of itself.
-    fn take_leave(&self, intake: &Intake, reason: &ExitReason) {
+    fn take_leave(&self, intake: &Intake<A>, reason: &ExitReason) {
         if matches!(reason, ExitReason::Panicked(_)) {
             return;
         }
@@ -286,12 +332,8 @@ impl<A: Actor> Host<A> {
     }
 
     /// Answers whether something has come.
-    fn look_for_a_while(
-        &self,
-        selector: &mut Selector<Intake>,
-        key: Key<Receiver<ToActor>>,
-    ) -> bool {
-        let Some(receiver) = selector.get_mut(key) else {
+    fn look_for_a_while(&self, selector: &mut Selector<Intake<A>>, line: Line) -> bool {
+        let Some(receiver) = line.and_then(|line| selector.get_mut(line)) else {
             return false;
         };
         crate::spin::until(LOOKS, || {
@@ -342,36 +384,47 @@ impl<A: Actor> Host<A> {
     /// Obeys orders, and gives signs of life in between.
     ///
     /// `beats` are the time between two of these, and that in which a message must make progress.
-    fn control(&self, mut orders: Receiver<ToActor>, beats: (Duration, Duration)) {
-        let (beat, timeout) = beats;
+    ///
+    /// Without an arbiter it waits for another if it may, and becomes its host.
+    fn control(
+        self: Arc<Self>,
+        mut orders: Receiver<ToActor>,
+        (mut beat, mut timeout): (Duration, Duration),
+        rest: Option<Rest>,
+        main: &Poster<Intake<A>>,
+    ) {
+        let mut host = self;
         let mut pulse = Pulse::new(beat);
         let mut next_beat = Instant::now() + beat;
         loop {
             match orders.recv_attached(Deadline::At(next_beat)) {
                 Ok(order) => {
                     let (ToActor(order), descriptors) = order.into_parts();
-                    self.obey(order, descriptors);
+                    host.obey(order, descriptors);
                 }
                 Err(RecvError::Timeout) => {}
                 Err(_) => {
-                    // The arbiter is gone. Should the actor not heed this, the watch of the exchange
-                    // ends the process.
-                    self.mailbox.control(Control::Stop(ExitReason::Shutdown));
-                    self.upward.close();
-                    return;
+                    host.upward.close();
+                    let Some(lanes) = rest.as_ref().and_then(Rest::await_arbiter) else {
+                        // Should the actor not heed this, the watch of the exchange ends the process.
+                        host.mailbox.control(Control::Stop(ExitReason::Shutdown));
+                        return;
+                    };
+                    let receiver = lanes.receiver;
+                    ((beat, timeout), orders) = (lanes.beats, lanes.orders);
+                    pulse = Pulse::new(beat);
+                    host = host.again(lanes.answers, lanes.reports);
+                    let next = Arc::clone(&host);
+                    // Behind this come the messages; a main thread that has ended needs none.
+                    let _ = main.post(move |ctx| ctx.state.next = Some((next, receiver)));
+                    host.report(Report::Ready);
                 }
             }
             let now = Instant::now();
             if now >= next_beat {
-                let busy = pulse.busy(&self.mailbox.status, now);
-                let busy = busy.filter(|_| !self.cpu_bound);
-                let sign = Report::Beat {
-                    handled: self.mailbox.status.handled(),
-                    waiting: self.mailbox.len() as u64,
-                    busy_us: busy.map(|busy| busy.as_micros() as u64),
-                };
-                // Never waits: an arbiter that does not read has other troubles.
-                drop(self.reports.try_send(FromActor(sign)));
+                let busy = pulse.busy(&host.mailbox.status, now);
+                let busy = busy.filter(|_| !host.cpu_bound);
+                host.beat(busy);
                 // Time is up at the very end of it and not a beat later.
                 let left = busy.and_then(|busy| timeout.checked_sub(busy));
                 let left = left.filter(|left| !left.is_zero());
@@ -380,13 +433,48 @@ impl<A: Actor> Host<A> {
         }
     }
 
+    /// The host for another arbiter.
+    fn again(&self, answers: Sender<FromActor>, reports: Sender<FromActor>) -> Arc<Self> {
+        self.upward.reopen(reports.clone());
+        Arc::new(Self {
+            answering: Answering::new(answers),
+            reports,
+            mailbox: Arc::clone(&self.mailbox),
+            upward: Arc::clone(&self.upward),
+            lanes: self.lanes.clone(),
+            direct: Arc::clone(&self.direct),
+            is_past: AtomicBool::new(false),
+            commands: Commands::of_actor(),
+            cpu_bound: self.cpu_bound,
+        })
+    }
+
+    /// Another arbiter's host takes the place of this one: what was handled so far that one has not sent.
+    fn pass(&self) {
+        // Relaxed: looked at by this thread alone.
+        self.is_past.store(true, Ordering::Relaxed);
+        let handled = self.mailbox.status.handled();
+        self.direct.store(handled, Ordering::Relaxed);
+    }
+
+    /// Gives a sign of life.
+    fn beat(&self, busy: Option<Duration>) {
+        let sign = Report::Beat {
+            handled: self.mailbox.status.handled(),
+            waiting: self.mailbox.len() as u64,
+            busy_us: busy.map(|busy| busy.as_micros() as u64),
+        };
+        // Never waits: an arbiter that does not read has other troubles.
+        drop(self.reports.try_send(FromActor(sign)));
+    }
+
     fn obey(&self, order: Order, descriptors: Vec<OwnedFd>) {
         let answer = |request, block| {
             self.report(Report::Answer(request, Ok(block)));
         };
         match order {
             // They take the other way.
-            Order::Control | Order::Batch(_) => {}
+            Order::Control | Order::Adopted(..) | Order::Batch(_) => {}
             Order::Ping(request) => answer(request, Block::default()),
             Order::Echo(request, block) => answer(request, block),
             Order::Info(request) => {

@@ -129,6 +129,7 @@ mod message;
 mod monitor;
 mod monitor_spec;
 mod notify;
+mod orphan;
 mod outbox;
 mod passing;
 mod pidfile;
@@ -150,7 +151,8 @@ pub use actor::{Actor, Failure, Handler, Receive};
 pub use alarms::Alarm;
 pub use application::{Application, ApplicationError, Running};
 pub use arbiter::{
-    Arbiter, ArbiterLoop, ArbiterOptions, ArbiterThread, Down, PoolInfo, Spawning, SupervisorSpec,
+    Arbiter, ArbiterLoop, ArbiterOptions, ArbiterThread, Down, OnArbiterDeath, PoolInfo, Spawning,
+    SupervisorSpec,
 };
 pub use arbiter_proxy::ArbiterProxy;
 pub use audit::{Audit, Audits, Caller, Deed};

@@ -223,7 +223,9 @@ impl<A: Actor> Crew for Hands<A> {
     fn plant(&mut self, key: WorkerKey, arbiter: &Arbiter) -> Box<dyn AnySlot> {
         // Keys are never used twice within a life of the pool; a restarted pool begins again, and
         // then the name may still be taken.
-        let name = format!("{}-{}", self.name, key.0);
+        // One of the pool of an arbiter that was killed comes first.
+        let known = arbiter.orphaned_worker(&self.name, A::NAME);
+        let name = known.unwrap_or_else(|| format!("{}-{}", self.name, key.0));
         let spec = cast(&self.mold);
         let seed = Seed::named(spec.clone().name(name), arbiter)
             .unwrap_or_else(|_| Seed::unnamed(spec, arbiter));

@@ -17,8 +17,8 @@ use crate::daemon::{Daemon, daemonize};
 use crate::inlet::{Inlets, old_process};
 use crate::notify::{notify, watchdog};
 use crate::{
-    Access, Application, ApplicationError, ArbiterLoop, ArbiterOptions, Listener, Parsed, Pidfile,
-    PidfileError, RemoteOptions, Running, Settings, SettingsError, Spec,
+    Access, Application, ApplicationError, ArbiterLoop, ArbiterOptions, Listener, OnArbiterDeath,
+    Parsed, Pidfile, PidfileError, RemoteOptions, Running, Settings, SettingsError, Spec,
 };
 
 /// How often the place of the process before this one is looked at.
@@ -58,7 +58,7 @@ pub(crate) fn run<P: Application>(
     let inlets = Arc::new(Inlets::new()?);
     let place = Rc::new(RefCell::new(Place::take(settings.text("pidfile"))?));
     let params = program.worker(&settings).map_err(ApplicationError::Hook)?;
-    let mut root = ArbiterLoop::new(ArbiterOptions::default())?;
+    let mut root = ArbiterLoop::new(options(&settings))?;
     root.handle_signals()?;
     let _control = control(&root, &settings)?;
     let (closing, empty) = (Arc::clone(&inlets), Arc::clone(&inlets));
@@ -216,6 +216,21 @@ fn upgrades<P: Application>(
         is_over
     })?;
     Ok(())
+}
+
+/// What the settings say of the arbiter.
+fn options(settings: &Settings) -> ArbiterOptions {
+    let mut options = ArbiterOptions::default();
+    // While a process before this one lives it has the folder, and will stop its workers itself.
+    if let Some(folder) = settings.text("refuge")
+        && old_process().is_none()
+    {
+        options.on_death = OnArbiterDeath::Wait {
+            folder: folder.into(),
+            at_most: settings.seconds("refuge_timeout"),
+        };
+    }
+    options
 }
 
 /// Listens for operators, if the settings say where.

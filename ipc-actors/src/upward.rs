@@ -167,7 +167,7 @@ impl Waiting {
 static UPWARD: OnceLock<Arc<Upward>> = OnceLock::new();
 
 pub(crate) struct Upward {
-    reports: Sender<FromActor>,
+    reports: Mutex<Sender<FromActor>>,
     /// `None` when the arbiter is gone.
     waiting: Mutex<Option<HashMap<u64, Waiting>>>,
     lost: Mutex<HashMap<u64, u64>>,
@@ -184,7 +184,7 @@ impl Upward {
     ) -> Arc<Self> {
         let made = || {
             Arc::new(Self {
-                reports,
+                reports: Mutex::new(reports),
                 waiting: Mutex::new(Some(HashMap::new())),
                 lost: Mutex::default(),
                 next: AtomicU64::new(1),
@@ -210,13 +210,16 @@ impl Upward {
     fn send(&self, wish: Wish, deadline: Deadline) -> Result<(), Refused> {
         let report = FromActor(Report::Wish(wish));
         match deadline {
-            Deadline::Now => self.reports.try_send(report).map_err(|error| match error {
-                TrySendError::Full(_) => Refused::Full,
-                TrySendError::TooLarge { .. } => Refused::Encode,
-                _ => Refused::Disconnected,
-            }),
-            Deadline::At(at) => self.reports.send_deadline(report, at).map_err(refused),
-            Deadline::Never => self.reports.send(report).map_err(refused),
+            Deadline::Now => self
+                .reports()
+                .try_send(report)
+                .map_err(|error| match error {
+                    TrySendError::Full(_) => Refused::Full,
+                    TrySendError::TooLarge { .. } => Refused::Encode,
+                    _ => Refused::Disconnected,
+                }),
+            Deadline::At(at) => self.reports().send_deadline(report, at).map_err(refused),
+            Deadline::Never => self.reports().send(report).map_err(refused),
         }
     }
 
@@ -286,6 +289,18 @@ impl Upward {
             request,
             order,
         });
+    }
+
+    fn reports(&self) -> Sender<FromActor> {
+        let reports = self.reports.lock();
+        reports.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// There is another arbiter.
+    pub(crate) fn reopen(&self, reports: Sender<FromActor>) {
+        let mut known = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = reports;
+        self.table().get_or_insert_default();
     }
 
     /// The arbiter is gone.

@@ -6,6 +6,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::command::CommandId;
+use crate::orphan::Rest;
 use crate::upward::{Grant, Wish};
 use crate::{AskError, ExitReason, Info};
 
@@ -69,12 +70,17 @@ pub struct Boot<P> {
     pub(crate) beat_ms: u64,
     /// For how long it may work on a message without progress.
     pub(crate) timeout_ms: u64,
+    /// What to do when the arbiter dies, if not to end.
+    pub(crate) rest: Option<Rest>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// The first of all: with it comes the lane on which all orders but batches travel.
     Control,
+    /// This arbiter takes the process over: with it come the lanes for messages and for orders. The
+    /// milliseconds between two signs of life, and in which a message must make progress.
+    Adopted(u64, u64),
     /// Messages, one [`Record`] after the other.
     Batch(Block),
     Ping(u64),

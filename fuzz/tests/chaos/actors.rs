@@ -30,7 +30,11 @@ pub(crate) fn arbiter() -> ArbiterThread {
         intensity: 10_000,
         ..SupervisorOptions::default()
     };
-    ArbiterThread::start(ArbiterOptions { supervisor }).expect("an arbiter")
+    ArbiterThread::start(ArbiterOptions {
+        supervisor,
+        ..ArbiterOptions::default()
+    })
+    .expect("an arbiter")
 }
 
 /// The answer, which must come.

@@ -140,7 +140,11 @@ pub(crate) fn server(_: &[String]) -> ExitCode {
         intensity: 10_000,
         ..SupervisorOptions::default()
     };
-    let mut root = ArbiterLoop::new(ArbiterOptions { supervisor }).expect("an arbiter");
+    let mut root = ArbiterLoop::new(ArbiterOptions {
+        supervisor,
+        ..ArbiterOptions::default()
+    })
+    .expect("an arbiter");
     root.handle_signals().expect("handlers");
     root.on_reopen(|| ()).expect("a handler");
     let pool = root.arbiter().monitor(crate::actors::clerks());

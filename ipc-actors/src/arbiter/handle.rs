@@ -9,6 +9,7 @@ use ipc_dispatch::Poster;
 
 use super::config::Offers;
 use super::groups::Groups;
+use super::shelter::Shelter;
 use super::slot::Seed;
 use super::time::Clock;
 use super::tree::Tree;
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     groups: Mutex<Groups>,
     /// Who makes the actors that processes may spawn, by kind.
     midwives: Mutex<HashMap<&'static str, Midwife>>,
+    /// Where processes wait that outlive their arbiter, if they do, until this one ends.
+    shelter: Mutex<Option<Arc<Shelter>>>,
 }
 
 /// The arbiters of this process, for proxies that come in messages.
@@ -81,7 +84,7 @@ pub struct Spawning<A: Actor> {
 }
 
 impl Shared {
-    pub(super) fn new(poster: Poster<Tree>, clock: Clock) -> Self {
+    pub(super) fn new(poster: Poster<Tree>, clock: Clock, shelter: Option<Arc<Shelter>>) -> Self {
         let home = Arc::new(LoopShared::new(poster.clone()));
         Self {
             poster,
@@ -92,7 +95,18 @@ impl Shared {
             names: Mutex::default(),
             groups: Mutex::default(),
             midwives: Mutex::default(),
+            shelter: Mutex::new(shelter),
         }
+    }
+
+    pub(super) fn shelter(&self) -> Option<Arc<Shelter>> {
+        let shelter = self.shelter.lock();
+        shelter.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn leave_shelter(&self) {
+        let mut shelter = self.shelter.lock().unwrap_or_else(PoisonError::into_inner);
+        *shelter = None;
     }
 
     /// Puts it where proxies that come in messages look.

@@ -1,14 +1,15 @@
 //! An incarnation in its own process.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ipc_core::Deadline;
 use ipc_dispatch::{AlarmId, Context, Control, Key};
 use ipc_exchange::{Exit, ProcessOptions, Program};
-use ipc_marshal::{Attached, DuctOptions, Receiver, Sender};
+use ipc_marshal::{Attached, Duct, DuctOptions, Receiver, Sender};
 
+use super::shelter::{Claim, Note};
 use super::slot::Health;
 use super::tree::{Told, Tree};
 use crate::answers::{End, Remains};
@@ -20,10 +21,17 @@ use crate::{Actor, ActorId, ExitReason, Spec, host};
 /// An incarnation in its own process.
 pub(crate) struct Process {
     child: ipc_exchange::Process,
-    /// For what it wishes for.
-    grants: Sender<ToActor>,
+    origin: Origin,
+    /// For what it wishes for; one that was taken over has none before it has come.
+    grants: Option<Sender<ToActor>>,
     /// What the link gets when it is ready.
     ends: Option<Ends>,
+    is_ready: bool,
+    is_adopted: bool,
+    /// The time between its signs of life and that in which it must make progress, in milliseconds.
+    beats: (u64, u64),
+    /// What one that was taken over ends with.
+    lifeline: Option<Duct<ToActor, FromActor>>,
     /// Why it was killed, if it was.
     why: Option<ExitReason>,
     /// The reason it gave itself.
@@ -100,6 +108,8 @@ struct Origin {
     id: ActorId,
     incarnation: u32,
     link: Arc<Link>,
+    /// Where its reports come from.
+    key: Arc<OnceLock<Key<Receiver<FromActor>>>>,
 }
 
 impl Process {
@@ -110,6 +120,10 @@ impl Process {
         spec: &Spec<A>,
         incarnation: u32,
     ) -> io::Result<Self> {
+        let beats = beats(spec);
+        // One without a name of its own could not be asked for.
+        let shelter = ctx.state.shared.shelter();
+        let shelter = shelter.filter(|_| spec.name.is_some());
         let boot = Boot {
             id: link.id.to_u64(),
             name: link.name.to_string(),
@@ -118,59 +132,108 @@ impl Process {
             capacity: u32::try_from(spec.capacity).unwrap_or(u32::MAX),
             requests_max: spec.requests_max,
             cpu_bound: spec.own.cpu_bound,
-            beat_ms: beat(spec.own.timeout),
-            timeout_ms: millis(spec.own.timeout),
+            beat_ms: beats.0,
+            timeout_ms: beats.1,
+            rest: shelter.as_ref().map(|shelter| shelter.rest()),
         };
-        let options = ProcessOptions::new()
-            .keep_output(spec.own.output_kept)
-            .budget(spec.own.budget.clone());
+        let mut options = ProcessOptions::new().budget(spec.own.budget.clone());
+        options = match &shelter {
+            None => options.keep_output(spec.own.output_kept),
+            // Nobody would read it when this arbiter has died.
+            Some(shelter) => options.outlives(shelter.at_most),
+        };
         let program = Program::<ToActor, FromActor>::start_with(&options, host::<A>, &boot);
         let program = program.map_err(|error| io::Error::other(failure_text(&error.into())));
         let (mut duct, child) = program?.into_parts();
-        let (ours, theirs) = control_options().pair::<ToActor, FromActor>()?;
-        let theirs = theirs
-            .into_fd()
-            .map_err(|_| io::Error::other("a new duct is idle"))?;
-        let first = Attached::new(ToActor(Order::Control)).attach(theirs);
+        if let Some(shelter) = shelter {
+            let (name, kind) = (boot.name, A::NAME.to_owned());
+            let id = boot.id;
+            shelter.enrol(
+                child.id(),
+                &Note {
+                    id,
+                    name,
+                    kind,
+                    incarnation,
+                },
+            )?;
+        }
+        let (ours, first) = lane(Attached::new(ToActor(Order::Control)))?;
         duct.send_attached(first, Deadline::Now)
             .map_err(|error| io::Error::other(error.to_string()))?;
-        let (sender, answers) = duct.split()?;
-        let (orders, receiver) = ours.split()?;
-        let origin = Origin {
-            id: link.id,
-            incarnation,
-            link: Arc::clone(link),
-        };
-        let key = ctx.add(receiver);
-        let reports = origin.clone();
-        ctx.on_message(key, move |_, message, ctx| match message {
-            Ok(FromActor(report)) => {
-                Self::take(ctx, &reports, report);
-                Control::Keep
-            }
-            // What it cannot say it cannot do; its exit tells the rest.
-            Err(_) => Control::Drop,
-        })?;
-        let watched = child.on_exit(ctx, move |exit, ctx| {
+        let origin = Origin::new(link, incarnation);
+        let mut process = Self::new(ctx, child, origin, spec, false)?;
+        process.listen(ctx, duct, ours)?;
+        Ok(process)
+    }
+
+    /// Takes over a process that has lost its arbiter, as soon as it comes. Should it end before,
+    /// another is started in its place.
+    pub(super) fn adopt<A: Actor>(
+        ctx: &mut Context<'_, Tree>,
+        link: &Arc<Link>,
+        spec: &Spec<A>,
+        claim: Claim,
+    ) -> io::Result<Self> {
+        let origin = Origin::new(link, claim.note.incarnation);
+        let child = ipc_exchange::Process::adopt(claim.orphan);
+        let pid = child.id();
+        let process = Self::new(ctx, child, origin, spec, true)?;
+        ctx.state.meetings.expect(pid, link.id);
+        // It may have come before it was asked for; this one is in its place by then.
+        let _ = ctx.poster().post(move |ctx| Tree::join(ctx, pid));
+        Ok(process)
+    }
+
+    /// It has come.
+    pub(super) fn adopted(
+        &mut self,
+        ctx: &mut Context<'_, Tree>,
+        mut duct: Duct<ToActor, FromActor>,
+    ) {
+        let (beat, timeout) = self.beats;
+        let order = Attached::new(ToActor(Order::Adopted(beat, timeout)));
+        let connected = lane(order).and_then(|(batches, order)| {
+            let (ours, order) = lane(order)?;
+            duct.send_attached(order, Deadline::Now)
+                .map_err(|error| io::Error::other(error.to_string()))?;
+            self.listen(ctx, batches, ours)
+        });
+        self.lifeline = Some(duct);
+        if let Err(error) = connected {
+            self.kill(ExitReason::StartFailed(error.to_string()));
+        }
+    }
+
+    /// One whose end is told, and whose health is watched.
+    fn new<A: Actor>(
+        ctx: &mut Context<'_, Tree>,
+        child: ipc_exchange::Process,
+        origin: Origin,
+        spec: &Spec<A>,
+        is_adopted: bool,
+    ) -> io::Result<Self> {
+        let ending = origin.clone();
+        child.on_exit(ctx, move |exit, ctx| {
             // Behind what was posted before the end: a watch or link that its owner made first must
             // be in place, although the loop saw both in one turn. Without a loop nobody is told.
             let _ = ctx
                 .poster()
-                .post(move |ctx| Self::exited(ctx, &origin, key, exit));
-        });
-        watched.inspect_err(|_| drop(ctx.remove(key)))?;
-        let id = link.id;
+                .post(move |ctx| Self::exited(ctx, &ending, exit));
+        })?;
+        let (id, incarnation) = (origin.id, origin.incarnation);
         let look = move |ctx: &mut Context<'_, Tree>| Tree::check_health(ctx, id, incarnation);
         let timeout = spec.own.timeout;
         let alarm = timeout.map(|timeout| ctx.alarm(Silence::step(timeout), look));
         Ok(Self {
             child,
-            grants: orders.clone(),
-            ends: Some(Ends {
-                sender,
-                answers: Box::new(answers),
-                orders,
-            }),
+            origin,
+            grants: None,
+            ends: None,
+            is_ready: false,
+            is_adopted,
+            beats: beats(spec),
+            lifeline: None,
             why: None,
             last: None,
             handled: None,
@@ -180,6 +243,37 @@ impl Process {
             alarm,
             lanes: 0,
         })
+    }
+
+    /// Takes its two lanes into the loop.
+    fn listen(
+        &mut self,
+        ctx: &mut Context<'_, Tree>,
+        batches: Duct<ToActor, FromActor>,
+        orders: Duct<ToActor, FromActor>,
+    ) -> io::Result<()> {
+        let (sender, answers) = batches.split()?;
+        let (orders, receiver) = orders.split()?;
+        let key = ctx.add(receiver);
+        let reports = self.origin.clone();
+        ctx.on_message(key, move |_, message, ctx| match message {
+            Ok(FromActor(report)) => {
+                Self::take(ctx, &reports, report);
+                Control::Keep
+            }
+            // What it cannot say it cannot do; its exit tells the rest.
+            Err(_) => Control::Drop,
+        })?;
+        // Each process has one.
+        let _ = self.origin.key.set(key);
+        self.silence = Silence::new(Instant::now());
+        self.grants = Some(orders.clone());
+        self.ends = Some(Ends {
+            sender,
+            answers: Box::new(answers),
+            orders,
+        });
+        Ok(())
     }
 
     /// Takes in one report.
@@ -220,7 +314,7 @@ impl Process {
             }
             Report::Wish(wish) => {
                 let process = Tree::process(ctx, origin.id, origin.incarnation);
-                if let Some(grants) = process.map(|process| process.grants.clone()) {
+                if let Some(grants) = process.and_then(|process| process.grants.clone()) {
                     Tree::wish(ctx, origin.id, &grants, wish);
                 }
             }
@@ -229,13 +323,8 @@ impl Process {
     }
 
     /// The process is gone. What it said before is still in its channels and comes first.
-    fn exited(
-        ctx: &mut Context<'_, Tree>,
-        origin: &Origin,
-        key: Key<Receiver<FromActor>>,
-        exit: Exit,
-    ) {
-        let answers = match Self::remains(ctx, origin, key, exit) {
+    fn exited(ctx: &mut Context<'_, Tree>, origin: &Origin, exit: Exit) {
+        let answers = match Self::remains(ctx, origin, exit) {
             // It is told again then.
             Remains::Lent => return,
             Remains::Loop(key) => ctx.remove(key).map(Box::new),
@@ -247,13 +336,19 @@ impl Process {
                 origin.link.answered(report);
             }
         }
-        if let Some(mut receiver) = ctx.remove(key) {
+        let key = origin.key.get();
+        if let Some(mut receiver) = key.and_then(|&key| ctx.remove(key)) {
             while let Ok(FromActor(report)) = receiver.try_recv() {
                 Self::take(ctx, origin, report);
             }
         }
         let mut reason = ExitReason::LinkLost;
         if let Some(process) = Tree::process(ctx, origin.id, origin.incarnation) {
+            if process.is_adopted && !process.is_ready && process.why.is_none() {
+                let alarm = process.alarm.take();
+                alarm.map(|alarm| ctx.cancel(alarm));
+                return Tree::start_instead(ctx, origin.id);
+            }
             let alarm = process.alarm.take();
             let told = process.why.take().or_else(|| process.last.clone());
             reason = told.unwrap_or_else(|| reason_of(exit, &process.child));
@@ -267,11 +362,11 @@ impl Process {
     /// Where the end of one more lane between it and another goes; `None` if it is not up, or has as many
     /// as it may have.
     pub(super) fn lane(&mut self) -> Option<Sender<ToActor>> {
-        if self.ends.is_some() || self.lanes == LANES_MAX {
+        if !self.is_ready || self.lanes == LANES_MAX {
             return None;
         }
         self.lanes += 1;
-        Some(self.grants.clone())
+        self.grants.clone()
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -284,19 +379,14 @@ impl Process {
     }
 
     /// The answers that nobody has read, of one that is gone.
-    fn remains(
-        ctx: &mut Context<'_, Tree>,
-        origin: &Origin,
-        key: Key<Receiver<FromActor>>,
-        exit: Exit,
-    ) -> Remains {
+    fn remains(ctx: &mut Context<'_, Tree>, origin: &Origin, exit: Exit) -> Remains {
         match Tree::process(ctx, origin.id, origin.incarnation) {
             // It never came to being asked anything.
-            Some(process) if process.ends.is_some() => Remains::Nothing,
+            Some(process) if !process.is_ready => Remains::Nothing,
             Some(_) => {
                 let again = origin.clone();
                 origin.link.answers.disconnect(Box::new(move |ctx| {
-                    Self::exited(ctx, &again, key, exit);
+                    Self::exited(ctx, &again, exit);
                 }))
             }
             // It was given up: what the link has is its successor's.
@@ -307,13 +397,14 @@ impl Process {
     /// It has said that it is ready.
     pub(super) fn ready(&mut self, link: &Arc<Link>) {
         if let Some(ends) = self.ends.take() {
+            self.is_ready = true;
             link.connect(ends.sender, ends.orders, ends.answers);
         }
     }
 
     /// Ends one that is not ready to be asked.
     pub(super) fn close_unready(&mut self, reason: ExitReason) {
-        if self.ends.is_some() {
+        if !self.is_ready {
             self.kill(reason);
         }
     }
@@ -349,7 +440,7 @@ impl Process {
         if self.is_aborted {
             return None;
         }
-        if self.ends.is_some() {
+        if !self.is_ready {
             return Some(Health::Until(now + Silence::step(timeout)));
         }
         if self.busy >= timeout {
@@ -359,6 +450,17 @@ impl Process {
             Some(at) => Health::Until(at),
             None => Health::Bad(ExitReason::Silent),
         })
+    }
+}
+
+impl Origin {
+    fn new(link: &Arc<Link>, incarnation: u32) -> Self {
+        Self {
+            id: link.id,
+            incarnation,
+            link: Arc::clone(link),
+            key: Arc::default(),
+        }
     }
 }
 
@@ -414,9 +516,19 @@ pub(crate) fn control_options() -> DuctOptions {
     DuctOptions::new().handshake(false)
 }
 
-/// How often a process reports: ten times per time-out, so that a stuck one is found soon after.
-fn beat(timeout: Option<Duration>) -> u64 {
-    (millis(timeout) / 10).clamp(5, 10_000)
+/// A lane to a process: our end; the process makes its own from what is attached to the message.
+fn lane(with: Attached<ToActor>) -> io::Result<(Duct<ToActor, FromActor>, Attached<ToActor>)> {
+    let (ours, theirs) = control_options().pair::<ToActor, FromActor>()?;
+    let theirs = theirs.into_fd();
+    let theirs = theirs.map_err(|_| io::Error::other("a new duct is idle"))?;
+    Ok((ours, with.attach(theirs)))
+}
+
+/// How often a process reports: ten times per time-out, so that a stuck one is found soon after; and
+/// the time-out.
+fn beats<A: Actor>(spec: &Spec<A>) -> (u64, u64) {
+    let timeout = millis(spec.own.timeout);
+    ((timeout / 10).clamp(5, 10_000), timeout)
 }
 
 fn millis(timeout: Option<Duration>) -> u64 {

@@ -11,16 +11,19 @@ use std::time::Duration;
 use ipc_dispatch::{Context, Selector, SelectorOptions};
 
 use super::handle::{Arbiter, Shared};
+use super::shelter::{OnArbiterDeath, Shelter};
 use super::time::Clock;
 use super::tree::Tree;
 use crate::local::set_arbiter;
 use crate::{Deferred, ExitReason, SupervisorOptions};
 
 /// How an arbiter is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArbiterOptions {
     /// How it supervises the actors that are spawned under it.
     pub supervisor: SupervisorOptions,
+    /// What becomes of actors in processes if it is killed.
+    pub on_death: OnArbiterDeath,
 }
 
 impl Default for ArbiterOptions {
@@ -32,7 +35,10 @@ impl Default for ArbiterOptions {
             period: Duration::from_secs(10),
             ..SupervisorOptions::default()
         };
-        Self { supervisor }
+        Self {
+            supervisor,
+            on_death: OnArbiterDeath::default(),
+        }
     }
 }
 
@@ -54,18 +60,35 @@ impl ArbiterLoop {
     ///
     /// # Errors
     ///
-    /// What the system says when it gives no descriptors.
+    /// What the system says when it gives no descriptors; for
+    /// [`OnArbiterDeath::Wait`] also that the folder is another's, or that another arbiter has it
+    /// ([`PermissionDenied`](io::ErrorKind::PermissionDenied), [`AddrInUse`](io::ErrorKind::AddrInUse)).
     pub fn new(options: ArbiterOptions) -> io::Result<Self> {
-        let selector = Self::selector_options(SelectorOptions::new()).open()?;
-        Ok(Self::of(selector, options, Clock::system()))
+        let mut selector = Self::selector_options(SelectorOptions::new()).open()?;
+        let shelter = match &options.on_death {
+            OnArbiterDeath::End => None,
+            OnArbiterDeath::Wait { folder, at_most } => {
+                let shelter = Shelter::open(folder, *at_most, &selector.poster())?;
+                if shelter.has_strays() {
+                    selector.alarm(Shelter::patience(*at_most), Tree::end_strays);
+                }
+                Some(Arc::new(shelter))
+            }
+        };
+        Ok(Self::of(selector, options, Clock::system(), shelter))
     }
 
     pub(super) fn selector_options(options: SelectorOptions) -> SelectorOptions {
         options.tasks_max(TASKS_PER_TURN)
     }
 
-    pub(super) fn of(selector: Selector<Tree>, options: ArbiterOptions, clock: Clock) -> Self {
-        let shared = Arc::new(Shared::new(selector.poster(), clock));
+    pub(super) fn of(
+        selector: Selector<Tree>,
+        options: ArbiterOptions,
+        clock: Clock,
+        shelter: Option<Arc<Shelter>>,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(selector.poster(), clock, shelter));
         let tree = Tree::new(Arc::clone(&shared), options.supervisor);
         shared.be_found();
         let arbiter = Arbiter::new(shared);
@@ -176,6 +199,7 @@ impl Drop for ArbiterLoop {
             Tree::stop(&mut ctx, 0);
             Tree::stop(&mut ctx, 0);
         }
+        self.arbiter.shared.leave_shelter();
         self.arbiter.shared.home.leave();
         set_arbiter(None);
     }

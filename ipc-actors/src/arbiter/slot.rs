@@ -8,6 +8,7 @@ use ipc_dispatch::Context as LoopContext;
 
 use super::handle::{Arbiter, SpawnResolver};
 use super::process::Process;
+use super::shelter::Claim;
 use super::tree::{Told, Tree};
 use crate::cell::{Cell, Turn};
 use crate::context::Core;
@@ -106,6 +107,8 @@ pub(crate) struct Seed<A: Actor> {
     spec: Spec<A>,
     arbiter: Arbiter,
     route: Route<A>,
+    /// The process that the actor is in already.
+    claim: Option<Box<Claim>>,
 }
 
 impl<A: Actor> Seed<A> {
@@ -146,6 +149,7 @@ impl<A: Actor> Seed<A> {
             spec,
             arbiter,
             route,
+            claim: None,
         }
     }
 
@@ -155,14 +159,28 @@ impl<A: Actor> Seed<A> {
 
     /// A seed whose name is taken down, so that it can be found.
     pub(crate) fn named(spec: Spec<A>, arbiter: &Arbiter) -> Result<Self, SpawnError> {
-        let id = ActorId::next();
+        let claim = match (&spec.name, spec.placement, arbiter.shared.shelter()) {
+            (Some(name), Placement::Process, Some(shelter)) => {
+                shelter.claim(name, A::NAME).map(Box::new)
+            }
+            _ => None,
+        };
+        let claimed = claim.as_ref().map(|claim| ActorId(claim.note.id));
+        let id = claimed.unwrap_or_else(ActorId::next);
         let name: Arc<str> = match &spec.name {
             Some(name) => Arc::from(&**name),
             None => Arc::from(format!("{}-{id}", A::NAME)),
         };
-        let seed = Self::new(id, Arc::clone(&name), spec, arbiter.clone());
+        let mut seed = Self::new(id, Arc::clone(&name), spec, arbiter.clone());
+        seed.claim = claim;
         let allowed = seed.spec.own.allowed.clone();
-        arbiter.shared.register(&name, id, seed.proxy(), allowed)?;
+        let registered = arbiter.shared.register(&name, id, seed.proxy(), allowed);
+        if let Err(error) = registered {
+            if let (Some(claim), Some(shelter)) = (seed.claim, arbiter.shared.shelter()) {
+                shelter.give_back(*claim);
+            }
+            return Err(error);
+        }
         Ok(seed)
     }
 
@@ -199,11 +217,15 @@ impl<A: Actor> Seed<A> {
     }
 
     fn into_slot(self, resolver: Option<SpawnResolver<A>>) -> Box<dyn AnySlot> {
+        let starts = self
+            .claim
+            .as_ref()
+            .map_or(0, |claim| claim.note.incarnation);
         Box::new(Slot {
             seed: self,
             running: Running::Down,
             resolver,
-            starts: 0,
+            starts,
             alarm: None,
         })
     }
@@ -306,7 +328,12 @@ impl<A: Actor> AnySlot for Slot<A> {
             // Slots are made for actors of this arbiter.
             Route::Remote(_) | Route::Up(_) => None,
             Route::Process(link) => {
-                match Process::start::<A>(ctx, &link, &self.seed.spec, self.incarnation()) {
+                let (spec, incarnation) = (&self.seed.spec, self.incarnation());
+                let process = match self.seed.claim.take() {
+                    Some(claim) => Process::adopt(ctx, &link, spec, *claim),
+                    None => Process::start::<A>(ctx, &link, spec, incarnation),
+                };
+                match process {
                     Ok(process) => {
                         self.running = Running::Process(Box::new(process));
                         None
@@ -401,6 +428,9 @@ impl<A: Actor> AnySlot for Slot<A> {
             (Running::Process(process), Route::Process(link)) => {
                 lost = link.disconnect(process.took_leave(), process.handled());
                 output = process.output();
+                if let Some(shelter) = self.seed.arbiter.shared.shelter() {
+                    shelter.strike(process.pid());
+                }
             }
             _ => {}
         }

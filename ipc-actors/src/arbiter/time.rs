@@ -122,7 +122,9 @@ impl ArbiterLoop {
         // Of sources that are ready at once the seed decides the order; there are none.
         let simulation = Simulation::new(0);
         let selector = simulation.selector_with(Self::selector_options(SelectorOptions::new()));
-        Self::of(selector, options, Clock::simulated(simulation.now()))
+        let clock = Clock::simulated(simulation.now());
+        // Nothing lives in a process that could outlive it.
+        Self::of(selector, options, clock, None)
     }
 
     /// The time on the loop.

@@ -12,6 +12,7 @@ use super::handle::Shared;
 use super::node::Node;
 use super::pool::PoolNode;
 use super::process::Process;
+use super::shelter::Meetings;
 use super::slot::{AnySlot, Health};
 use super::watch::{Down, DownResolver};
 use crate::cell::Turn;
@@ -110,6 +111,8 @@ pub(crate) struct Tree {
     pub(super) status: Option<i32>,
     pub(super) root_ended: Option<ExitReason>,
     pub(super) drain: Option<Drain>,
+    /// Processes that have lost their arbiter.
+    pub(super) meetings: Meetings,
     /// Whoever wants to know of every end.
     pub(super) on_end: Option<EndHook>,
     /// What hangs on HUP besides pools; answers whether these are to be replaced.
@@ -137,6 +140,7 @@ impl Tree {
             status: None,
             root_ended: None,
             drain: None,
+            meetings: Meetings::default(),
             on_end: None,
             on_hup: None,
             on_configured: None,

@@ -241,6 +241,31 @@ fn when_the_arbiter_is_killed_its_workers_end_by_themselves() {
     });
 }
 
+/// The same workers serve the next instance, and end with it.
+#[test]
+fn workers_outlive_a_killed_arbiter_where_they_have_a_refuge() {
+    within(3 * LIMIT, || {
+        let folder = Arc::new(tempfile::tempdir().expect("a folder"));
+        let refuge = folder.path().join("refuge");
+        let arguments = ["-w", "3", "--refuge", &refuge.display().to_string()];
+        let mut server = Server::start_in(Arc::clone(&folder), &arguments);
+        let workers = server.workers_when(|workers| workers.len() == 3);
+        say(&mut server.client(), "before");
+        server.signal("KILL");
+        assert_eq!(server.wait(), None);
+
+        let mut next = Server::start_in(folder, &arguments);
+        say(&mut next.client(), "again");
+        assert!(workers.iter().all(|&pid| is_alive(pid)));
+        assert_eq!(next.workers().len(), 0, "none was started");
+        next.signal("TERM");
+        assert_eq!(next.wait(), Some(0));
+        eventually(|| !workers.iter().any(|&pid| is_alive(pid)));
+        let left = fs::read_dir(&refuge).expect("a folder");
+        assert_eq!(left.count(), 0);
+    });
+}
+
 #[test]
 fn a_second_instance_is_refused() {
     within(3 * LIMIT, || {

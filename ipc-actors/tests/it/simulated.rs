@@ -16,6 +16,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 fn arbiter(options: SupervisorOptions) -> ArbiterLoop {
     ArbiterLoop::simulated(ArbiterOptions {
         supervisor: options,
+        ..ArbiterOptions::default()
     })
 }
 

@@ -11,14 +11,14 @@ use super::victim::{Deed, Victim};
 use super::{alone, figure};
 use crate::support::{LIMIT, eventually, has_ended, signal, spawn, with_arbiter};
 
-/// How many workers there are, unless 50.
+/// How many workers there are, unless 24.
 const WORKERS: &str = "IPC_ACTORS_WORKERS";
 
 /// Set in the process of an arbiter that is to be killed.
 const MORTAL: &str = "IPC_ACTORS_TEST_MORTAL";
 
-fn workers() -> usize {
-    std::env::var(WORKERS).map_or(50, |text| text.parse().expect("a count"))
+pub(super) fn workers() -> usize {
+    std::env::var(WORKERS).map_or(24, |text| text.parse().expect("a count"))
 }
 
 /// An arbiter with workers, some of which are stuck, waits to be killed.
@@ -61,7 +61,7 @@ fn an_arbiter_to_be_killed() {
 }
 
 /// Says something to whoever started this process.
-fn say(text: &str) {
+pub(super) fn say(text: &str) {
     writeln!(std::io::stderr(), "{text}").expect("a reader");
 }
 

@@ -46,7 +46,11 @@ fn a08_a_crash_loop_escalates_after_exactly_so_many_restarts() {
         for (inner, middle, outer) in [(2, 1, 1), (0, 0, 0), (1, 2, 0), (3, 0, 2)] {
             drop(fs::remove_file(&plan.journal));
             let supervisor = options(Strategy::OneForOne, outer);
-            let mut root = ArbiterLoop::new(ArbiterOptions { supervisor }).expect("an arbiter");
+            let mut root = ArbiterLoop::new(ArbiterOptions {
+                supervisor,
+                ..ArbiterOptions::default()
+            })
+            .expect("an arbiter");
             let arbiter = root.arbiter();
             let spec = SupervisorSpec::new("middle", options(Strategy::OneForAll, middle))
                 .supervisor(
@@ -94,7 +98,11 @@ fn a08_restarts_are_put_off_longer_and_longer() {
                 backoff,
                 ..options(Strategy::OneForOne, 5)
             };
-            let mut root = ArbiterLoop::new(ArbiterOptions { supervisor }).expect("an arbiter");
+            let mut root = ArbiterLoop::new(ArbiterOptions {
+                supervisor,
+                ..ArbiterOptions::default()
+            })
+            .expect("an arbiter");
             let spawning = root.arbiter().spawn(plan.spec("frail"));
             let frail = root.wait(spawning.into_deferred()).expect("a loop");
             frail.expect("a start").send(Fall(5)).expect("it is up");

@@ -11,7 +11,7 @@
 //! | a01 | killed with a hundred asks in flight | `b01_killed` |
 //! | a02 | fault, abort, overflow, illegal instruction | `b02_*`; `processes::whatever_ends_the_process_only_that_actor_comes_back` |
 //! | a03 | stuck in a loop, a read, a stop, a lock | `b03_*`; `processes::a_stuck_actor_is_found_killed_and_replaced` |
-//! | a04 | the arbiter is killed | `b04_*`; `application::when_the_arbiter_is_killed_its_workers_end_by_themselves` |
+//! | a04 | the arbiter is killed | `b04_*`; `application::when_the_arbiter_is_killed_its_workers_end_by_themselves`, `application::workers_outlive_a_killed_arbiter_where_they_have_a_refuge` |
 //! | a05 | the thread that spawned is gone | `b05_spawners` |
 //! | a06 | zombies, other children, SIGCHLD, first process | `b06_children` |
 //! | a07 | process numbers come again | `b07_numbers` |
@@ -46,6 +46,7 @@ mod alone;
 mod b01_killed;
 mod b02_faults;
 mod b03_stuck;
+mod b04_adopted;
 mod b04_orphans;
 mod b05_spawners;
 mod b06_children;

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Victim {
     hoard: Vec<u8>,
     files: Vec<File>,
+    ticks: u64,
+    tally: u64,
 }
 
 /// What it does to itself; it answers what it has to tell.
@@ -48,6 +50,10 @@ pub(crate) enum Deed {
     Fork(u32),
     /// Starts a process that sleeps and is in another process group.
     Daemon,
+    /// Adds one and answers how many it has.
+    Tally,
+    /// Counts from now on, a hundred times a second; answers how far it is.
+    Count,
 }
 
 impl Message for Deed {
@@ -67,6 +73,8 @@ impl Actor for Victim {
         Ok(Self {
             hoard: Vec::new(),
             files: Vec::new(),
+            ticks: 0,
+            tally: 0,
         })
     }
 }
@@ -135,11 +143,27 @@ impl Handler<Deed> for Victim {
                 Ok(started.collect::<Vec<_>>().join(" "))
             }
             Deed::Daemon => told(sleeper(Some(0))),
+            Deed::Tally => {
+                self.tally += 1;
+                Ok(self.tally.to_string())
+            }
+            Deed::Count => Ok(self.count(ctx).to_string()),
         }
     }
 }
 
 impl Victim {
+    /// Counts from now on; answers how far it is.
+    fn count(&mut self, ctx: &mut Context<'_, Self>) -> u64 {
+        if self.ticks == 0 {
+            ctx.every(Duration::from_millis(10), |victim, _| {
+                victim.ticks += 1;
+                true
+            });
+        }
+        self.ticks
+    }
+
     /// Opens files until it cannot, and closes them; answers how many.
     fn open_all(&mut self) -> usize {
         while let Ok(file) = File::open("/dev/null") {
