@@ -11,6 +11,7 @@
 
 mod account;
 mod actors;
+mod adoption;
 mod arbiter;
 mod calls;
 mod chance;
@@ -46,7 +47,7 @@ use scenario::Scenario;
 type Role = (&'static str, fn(&[String]) -> ExitCode);
 
 /// What this program is when a scenario has started it.
-const ROLES: [Role; 24] = [
+const ROLES: [Role; 25] = [
     (clocks::TICKS, clocks::ticks),
     (clocks::WAITS, clocks::waits),
     (garbage::CALLER, garbage::caller),
@@ -68,6 +69,7 @@ const ROLES: [Role; 24] = [
     (scarcity::FEW_FOR_ACTORS, scarcity::few_for_actors),
     (scarcity::LITTLE, scarcity::little),
     (scarcity::ONE, scarcity::one),
+    (adoption::ROLE, adoption::role),
     (arbiter::ROLE, arbiter::role),
     (arbiter::SERVER, arbiter::server),
     (remote::ROLE, remote::role),
@@ -83,7 +85,7 @@ const VICTIMS: [Role; 6] = [
     (torn::TORN, torn::torn),
 ];
 
-const FAMILIES: [&[Scenario]; 20] = [
+const FAMILIES: [&[Scenario]; 21] = [
     calls::SCENARIOS,
     garbage::SCENARIOS,
     passing::SCENARIOS,
@@ -103,6 +105,7 @@ const FAMILIES: [&[Scenario]; 20] = [
     scarcity::SCENARIOS,
     actors::SCENARIOS,
     arbiter::SCENARIOS,
+    adoption::SCENARIOS,
     remote::SCENARIOS,
 ];
 
