@@ -84,9 +84,13 @@ impl Application for Server {
 
     #[expect(clippy::print_stdout, reason = "says where it listens")]
     fn started(&mut self, running: &Running<Echo>) -> Result<(), Failure> {
+        if let Some(word) = running.positional().first() {
+            return Err(format!("{word} is no setting").into());
+        }
         let settings = running.settings();
         let address: Address = settings.text("bind").ok_or("bind is empty")?.parse()?;
-        let mut inlet = running.open(&address)?;
+        let opened = running.open(&address);
+        let mut inlet = opened.map_err(|error| format!("cannot listen at {address}: {error}"))?;
         println!("listening on {}", inlet.address());
         let monitor = running.monitor().clone();
         thread::Builder::new()
@@ -153,7 +157,18 @@ fn client(address: &str, words: &[String]) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// An error and why it came about, and why that.
 #[expect(clippy::print_stderr, reason = "errors of a command go there")]
+fn complain(error: &dyn Error) {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    eprintln!("{text}");
+}
+
 #[expect(clippy::print_stdout, reason = "help that was asked for goes there")]
 fn main() -> ExitCode {
     init(registry![host::<Echo>]);
@@ -164,7 +179,7 @@ fn main() -> ExitCode {
         return match client(address, words) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("{error}");
+                complain(&*error);
                 ExitCode::FAILURE
             }
         };
@@ -174,7 +189,7 @@ fn main() -> ExitCode {
         .unwrap_or_else(|error| {
             match &error {
                 ApplicationError::Help(text) => print!("{text}"),
-                error => eprintln!("{error}"),
+                error => complain(error),
             }
             error.exit_status()
         });

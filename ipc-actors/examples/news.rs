@@ -110,7 +110,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     init(registry![host::<Desk>, host::<Visitor>]);
     let thread = ArbiterThread::start(ArbiterOptions::default())?;
     let arbiter = thread.arbiter();
-    let desk = arbiter.spawn(Spec::<Desk>::new(()).process()).wait()?;
+    let desk = arbiter
+        .spawn(Spec::<Desk>::new(()).name("desk").process())
+        .wait()?;
     let visitor = arbiter.spawn(Spec::<Visitor>::new(()).process()).wait()?;
 
     let visits: Vec<_> = (0..3).map(|_| visitor.ask(Visit)).collect();

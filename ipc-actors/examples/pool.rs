@@ -75,7 +75,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (count, pid) = ask.wait()?;
         println!("{count:>5} primes below {limit:>5}, says process {pid}");
     }
-    println!("{:?}", pool.info().wait()?.ok_or("no pool")?);
+    let info = pool.info().wait()?.ok_or("no pool")?;
+    println!("of {} workers {} are up", info.size, info.up);
     thread.finish()?;
     Ok(())
 }

@@ -23,7 +23,7 @@ pub trait Actor: Sized + 'static {
     /// What it is made from.
     type Params: Serialize + DeserializeOwned + Clone + Send + 'static;
 
-    /// The name of the kind, and of actors that are not given another.
+    /// The name of the kind. Actors that are not given a name of their own are called after it and their id.
     const NAME: &'static str;
 
     /// Registers the messages it understands. What is not registered here can be sent only to actors

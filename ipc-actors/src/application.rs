@@ -266,6 +266,12 @@ pub(crate) fn pool<A: Actor>(name: &str, worker: Spec<A>, settings: &Settings) -
         .timeout((!timeout.is_zero()).then_some(timeout))
         .shutdown(Shutdown::After(settings.seconds("graceful_timeout")))
         .start_timeout(settings.seconds("start_timeout"));
+    // What a worker needs to know of them it is told in its parameters.
+    let worker = worker.hide_variables(settings.secret_variables());
+    let worker = match settings.value("variables") {
+        Some(Value::List(names)) if !names.is_empty() => worker.keep_variables(names),
+        _ => worker,
+    };
     let worker = match settings.flag("cpu_bound") {
         true => worker.cpu_bound(),
         false => worker,

@@ -24,6 +24,30 @@ pub(crate) fn define(settings: &mut Settings) {
             "time on processors after which it is ended",
         )
         .define(
+            "user",
+            None,
+            Value::Text(String::new()),
+            "who workers are, by name or number",
+        )
+        .define(
+            "user_group",
+            None,
+            Value::Text(String::new()),
+            "and with which group",
+        )
+        .define(
+            "no_new_privileges",
+            None,
+            Value::Flag(false),
+            "nothing that workers execute gives them more rights",
+        )
+        .define(
+            "variables",
+            None,
+            Value::List(Vec::new()),
+            "of the environment give workers these alone; all if none is named",
+        )
+        .define(
             "no_core",
             None,
             Value::Flag(false),
@@ -60,6 +84,15 @@ pub(crate) fn budget(settings: &Settings) -> Option<Budget> {
     let time = settings.seconds("limit_cpu_time");
     if !time.is_zero() {
         budget = budget.cpu_time(time);
+    }
+    if let Some(user) = settings.text("user") {
+        budget = budget.user(user);
+    }
+    if let Some(group) = settings.text("user_group") {
+        budget = budget.user_group(group);
+    }
+    if settings.flag("no_new_privileges") {
+        budget = budget.no_new_privileges();
     }
     if settings.flag("no_core") {
         budget = budget.core(0);

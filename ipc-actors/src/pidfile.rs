@@ -52,6 +52,13 @@ impl Pidfile {
             path: path.clone(),
             source,
         };
+        // A port would make the folder; that of a pid file is a slip of the pen if it is not there.
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        folder
+            .map_or(Ok(()), |folder| fs::metadata(folder).map(drop))
+            .map_err(wrong)?;
         let mut socket = path.clone().into_os_string();
         socket.push(".lock");
         let address = Address::unix(&socket).map_err(|error| wrong(error.into()))?;

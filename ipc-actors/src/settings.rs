@@ -337,11 +337,26 @@ impl Settings {
         }
     }
 
+    /// The names of the environment's variables that may hold secrets.
+    pub(crate) fn secret_variables(&self) -> Vec<String> {
+        let prefix = self.program.to_uppercase().replace('-', "_");
+        let secret = self.settings.iter().filter(|(_, setting)| setting.secret);
+        secret
+            .map(|(name, _)| format!("{prefix}_{}", name.to_uppercase()))
+            .collect()
+    }
+
     /// What `--help` prints.
     #[must_use]
     pub fn help(&self) -> String {
         let mut text = format!("usage: {} [settings]\n\n", self.program);
-        text.push_str("  -c, --config FILE        read settings from this file (TOML)\n");
+        let mut lines = vec![
+            (
+                "-c, --config FILE".to_owned(),
+                "read settings from this file (TOML)".to_owned(),
+            ),
+            ("-h, --help".to_owned(), "show this".to_owned()),
+        ];
         for (name, setting) in &self.settings {
             let short = setting
                 .short
@@ -357,7 +372,11 @@ impl Settings {
                 .show(name)
                 .filter(|value| !value.is_empty() && !setting.secret);
             let value = value.map_or(String::new(), |value| format!(" [{value}]"));
-            text.push_str(&format!("  {long:<24} {}{value}\n", setting.help));
+            lines.push((long, format!("{}{value}", setting.help)));
+        }
+        let width = lines.iter().map(|(long, _)| long.len()).max().unwrap_or(0);
+        for (long, help) in lines {
+            text.push_str(&format!("  {long:<width$}  {help}\n"));
         }
         text
     }

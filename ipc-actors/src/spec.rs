@@ -77,6 +77,15 @@ pub(crate) struct OwnProcess {
     pub(crate) budget: Budget,
     pub(crate) abort_grace: Duration,
     pub(crate) allowed: Option<Arc<[String]>>,
+    pub(crate) variables: Variables,
+}
+
+/// Which variables of the arbiter's environment its process is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Variables {
+    /// All, if there is no list.
+    pub(crate) kept: Option<Vec<String>>,
+    pub(crate) hidden: Vec<String>,
 }
 
 impl Default for OwnProcess {
@@ -88,6 +97,7 @@ impl Default for OwnProcess {
             budget: Budget::new(),
             abort_grace: Duration::from_secs(1),
             allowed: None,
+            variables: Variables::default(),
         }
     }
 }
@@ -232,6 +242,21 @@ impl<A: Actor> Spec<A> {
     #[must_use]
     pub fn budget(mut self, budget: Budget) -> Self {
         self.own.budget = budget;
+        self
+    }
+
+    /// Of the arbiter's environment give its process only these variables.
+    #[must_use]
+    pub fn keep_variables<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.own.variables.kept = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Of the arbiter's environment do not give its process these variables: they may be secret.
+    #[must_use]
+    pub fn hide_variables<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        let names = names.into_iter().map(Into::into);
+        self.own.variables.hidden.extend(names);
         self
     }
 

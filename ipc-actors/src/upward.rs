@@ -17,6 +17,7 @@ use crate::link::{Answered, Pending, Refused};
 use crate::mailbox::Mailbox;
 use crate::proxy::Route;
 use crate::remote::{Manage, Managed, Ordered};
+use crate::spec::Variables;
 use crate::status::Status;
 use crate::wire::{Block, FromActor, Report};
 use crate::{
@@ -102,6 +103,7 @@ pub(crate) struct Offspring {
     output_kept: u64,
     budget: ipc_exchange::Budget,
     abort_grace: std::time::Duration,
+    variables: Variables,
     params: Block,
 }
 
@@ -122,6 +124,7 @@ impl Offspring {
             output_kept: spec.own.output_kept as u64,
             budget: spec.own.budget.clone(),
             abort_grace: spec.own.abort_grace,
+            variables: spec.own.variables.clone(),
             params: Block(params),
         })
     }
@@ -139,6 +142,7 @@ impl Offspring {
         spec.own.output_kept = usize::try_from(self.output_kept).unwrap_or(usize::MAX);
         spec.own.budget = self.budget;
         spec.own.abort_grace = self.abort_grace;
+        spec.own.variables = self.variables;
         Ok(spec.capacity(usize::try_from(self.capacity).unwrap_or(usize::MAX)))
     }
 }

@@ -1,13 +1,14 @@
-//! What a program's process may use.
+//! What a program's process may use, and who it is.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::{Gid, Group, Uid, User};
 use serde::{Deserialize, Serialize};
 
-use crate::sys::processes_limit;
+use crate::sys::{become_user, no_new_privileges, processes_limit};
 
 /// What a program's process may use; nothing is limited unless said.
 ///
@@ -49,6 +50,9 @@ pub(crate) struct Limits {
     cpu_seconds: Option<u64>,
     core: Option<u64>,
     processes: Option<u64>,
+    user: Option<String>,
+    user_group: Option<String>,
+    no_new_privileges: bool,
 }
 
 impl Budget {
@@ -124,6 +128,30 @@ impl Budget {
         self
     }
 
+    /// Run as this user, a name or a number, and its group, with no other groups. Only root may become
+    /// another; for anybody else, and if there is no such user, the process does not start. What it was given
+    /// to work with it keeps: its channel to this process, above all.
+    #[must_use]
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.limits.user = Some(user.into());
+        self
+    }
+
+    /// Run with this group, a name or a number, and no others. As [`user`](Self::user).
+    #[must_use]
+    pub fn user_group(mut self, group: impl Into<String>) -> Self {
+        self.limits.user_group = Some(group.into());
+        self
+    }
+
+    /// What it executes gives it no more rights than it has, whatever bits the file has: it can become
+    /// nobody else. Linux only: elsewhere a process that shall be so does not start.
+    #[must_use]
+    pub fn no_new_privileges(mut self) -> Self {
+        self.limits.no_new_privileges = true;
+        self
+    }
+
     /// The folder of a control group that was delegated to this program: it may make groups there, and
     /// no process is in it (a rule of version 2). With version 1, where each controller has a
     /// hierarchy of its own, call it once for each.
@@ -145,6 +173,11 @@ impl Budget {
 impl Limits {
     /// Sets them for this process, and what it starts.
     pub(crate) fn apply(&self) -> io::Result<()> {
+        if self.no_new_privileges {
+            no_new_privileges()?;
+        }
+        // Before the limits: to look a name up takes descriptors and memory.
+        self.become_user()?;
         lower(Resource::RLIMIT_CORE, self.core, 0)?;
         lower(Resource::RLIMIT_CPU, self.cpu_seconds, 1)?;
         lower(Resource::RLIMIT_NOFILE, self.open_files, 0)?;
@@ -156,6 +189,47 @@ impl Limits {
         // The last: nothing may fail for want of it before.
         lower(Resource::RLIMIT_AS, self.address_space, 0)
     }
+}
+
+impl Limits {
+    fn become_user(&self) -> io::Result<()> {
+        let user = self.user.as_deref().map(user_of).transpose()?;
+        let group = self.user_group.as_deref().map(group_of).transpose()?;
+        let (own, primary) = user.map_or((None, None), |(user, group)| (Some(user), group));
+        match (own, group.or(primary)) {
+            (None, None) => Ok(()),
+            (user, group) => become_user(user, group),
+        }
+    }
+}
+
+fn unknown(what: &str, name: &str) -> io::Error {
+    let text = format!("there is no {what} {name}");
+    io::Error::new(io::ErrorKind::NotFound, text)
+}
+
+/// A user and its group; of a bare number that nobody has the group stays what it is.
+fn user_of(name: &str) -> io::Result<(Uid, Option<Gid>)> {
+    let number = name.parse().ok().map(Uid::from_raw);
+    let user = match number {
+        Some(uid) => User::from_uid(uid)?,
+        None => User::from_name(name)?,
+    };
+    match (user, number) {
+        (Some(user), _) => Ok((user.uid, Some(user.gid))),
+        (None, Some(uid)) => Ok((uid, None)),
+        (None, None) => Err(unknown("user", name)),
+    }
+}
+
+fn group_of(name: &str) -> io::Result<Gid> {
+    if let Ok(number) = name.parse() {
+        return Ok(Gid::from_raw(number));
+    }
+    let group = Group::from_name(name)?;
+    group
+        .map(|group| group.gid)
+        .ok_or_else(|| unknown("group", name))
 }
 
 /// Lowers a limit, the one that cannot be raised again to `beyond` more.

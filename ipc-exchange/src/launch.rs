@@ -1,5 +1,6 @@
 //! Starting a process that shares this one's registry.
 
+use std::env;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -12,6 +13,7 @@ use ipc_core::{AnyChannel, ChildProcess, Inherit, Ring, Socket};
 use ipc_marshal::{Duct, DuctOptions};
 
 use crate::Registry;
+use crate::process_options::Variables;
 use crate::task::fnv;
 use crate::wire::{FromWorker, Hello, PROTOCOL, Role, ToWorker};
 
@@ -37,6 +39,8 @@ pub(crate) struct Launch {
     pub(crate) program: Option<OsString>,
     pub(crate) arguments: Vec<OsString>,
     pub(crate) environment: Vec<(OsString, OsString)>,
+    /// What of this process's environment is passed on.
+    pub(crate) variables: Variables,
     /// Whether workers live too shortly for the price of a ring.
     pub(crate) is_brief: bool,
 }
@@ -167,6 +171,11 @@ impl Launch {
             None => own_program(),
         };
         let mut command = Command::new(program);
+        if !self.variables.are_all() {
+            for (name, _) in env::vars_os().filter(|(name, _)| !self.variables.pass(name)) {
+                command.env_remove(name);
+            }
+        }
         command.env(VARIABLE, "1");
         if self.program.is_none() && self.arguments.is_empty() {
             command.args(DEFAULT_ARGUMENTS.get().into_iter().flatten());

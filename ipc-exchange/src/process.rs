@@ -65,7 +65,11 @@ impl Process {
         let group = Group::make(&options.budget)?.map(Arc::new);
         let kills_before = Memory::own().kills();
         let admit = |pid| group.as_ref().map_or(Ok(()), |group| group.admit(pid));
-        let launched = Launch::default().start_program(role, extra, errors, admit)?;
+        let launch = Launch {
+            variables: options.variables.clone(),
+            ..Launch::default()
+        };
+        let launched = launch.start_program(role, extra, errors, admit)?;
         Ok(Self {
             pid: launched.child.id(),
             control: Mutex::new(Some(launched.control)),

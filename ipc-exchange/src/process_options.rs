@@ -1,5 +1,6 @@
 //! How the process of a program is to be.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use crate::Budget;
@@ -10,6 +11,28 @@ pub struct ProcessOptions {
     pub(crate) output_kept: usize,
     pub(crate) budget: Budget,
     pub(crate) outlives: Duration,
+    pub(crate) variables: Variables,
+}
+
+/// Which variables of this process's environment a process is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Variables {
+    /// All, if there is no list.
+    kept: Option<Vec<String>>,
+    hidden: Vec<String>,
+}
+
+impl Variables {
+    /// Whether it is given all.
+    pub(crate) fn are_all(&self) -> bool {
+        self.kept.is_none() && self.hidden.is_empty()
+    }
+
+    /// Whether it is given this one.
+    pub(crate) fn pass(&self, name: &OsStr) -> bool {
+        let is_named = |names: &[String]| names.iter().any(|known| name == known.as_str());
+        self.kept.as_deref().is_none_or(is_named) && !is_named(&self.hidden)
+    }
 }
 
 /// Long enough for anybody to notice, and ends all the same.
@@ -38,6 +61,22 @@ impl ProcessOptions {
     #[must_use]
     pub fn outlives(mut self, time: Duration) -> Self {
         self.outlives = time.min(OUTLIVES_MAX);
+        self
+    }
+
+    /// Of this process's environment give it only these variables.
+    #[must_use]
+    pub fn keep_variables<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.variables.kept = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Of this process's environment do not give it these variables: they may be secret.
+    #[must_use]
+    pub fn hide_variables<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.variables
+            .hidden
+            .extend(names.into_iter().map(Into::into));
         self
     }
 

@@ -136,7 +136,7 @@ impl Process {
             timeout_ms: beats.1,
             rest: shelter.as_ref().map(|shelter| shelter.rest()),
         };
-        let mut options = ProcessOptions::new().budget(spec.own.budget.clone());
+        let mut options = options(spec);
         options = match &shelter {
             None => options.keep_output(spec.own.output_kept),
             // Nobody would read it when this arbiter has died.

@@ -41,21 +41,23 @@ impl Server {
     pub(crate) fn start_in(folder: Arc<TempDir>, arguments: &[&str]) -> Self {
         let control = format!("unix:{}/control", folder.path().display());
         let arguments = [&["--control", &control], arguments].concat();
-        Self::run_in(folder, &arguments)
+        Self::run_in(folder, &arguments, &[])
     }
 
     /// Without a place for operators, unless the arguments name one.
-    pub(crate) fn start_plain(arguments: &[&str]) -> Self {
-        Self::run_in(Arc::new(tempfile::tempdir().expect("a folder")), arguments)
+    pub(crate) fn start_plain(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let folder = Arc::new(tempfile::tempdir().expect("a folder"));
+        Self::run_in(folder, arguments, variables)
     }
 
-    fn run_in(folder: Arc<TempDir>, arguments: &[&str]) -> Self {
+    fn run_in(folder: Arc<TempDir>, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let path = folder.path().display();
         let mut child = Command::new(program())
             .args(["--bind", &format!("unix:{path}/echo")])
             .args(["--pidfile", &format!("{path}/pid")])
             .args(["--graceful-timeout", "2"])
             .args(arguments)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .stdout(Stdio::piped())

@@ -13,7 +13,7 @@ use nix::sys::prctl;
 use nix::sys::resource::Resource;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::{Pid, getppid};
+use nix::unistd::{Gid, Pid, Uid, getppid, setgid, setgroups, setuid};
 
 const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW);
 
@@ -188,6 +188,22 @@ pub(crate) fn fork_sibling() -> io::Result<Sibling> {
 /// The limit on how many processes the user may have.
 pub(crate) fn processes_limit() -> Option<Resource> {
     Some(Resource::RLIMIT_NPROC)
+}
+
+/// Becomes this user, with this group and no others. What the kernel does when the parent dies must be asked
+/// for anew.
+pub(crate) fn become_user(user: Option<Uid>, group: Option<Gid>) -> io::Result<()> {
+    let groups: Vec<_> = group.into_iter().collect();
+    setgroups(&groups)?;
+    if let Some(group) = group {
+        setgid(group)?;
+    }
+    Ok(user.map_or(Ok(()), setuid)?)
+}
+
+/// Has nothing that is executed from here on give more rights.
+pub(crate) fn no_new_privileges() -> io::Result<()> {
+    Ok(prctl::set_no_new_privs()?)
 }
 
 /// How many threads this process has.

@@ -16,6 +16,8 @@
 //! - `is_unreaped(pid)`: whether a child has ended and is still to be reaped; false where that cannot
 //!   be told.
 //! - `processes_limit()`: the limit on how many processes a user has, where it can be set.
+//! - `become_user(user, group)`: gives up who this process is, for good; only root can.
+//! - `no_new_privileges()`: executes nothing with more rights, where the system can promise that.
 //! - `is_child(pid)`: whether a process is a child that can still be waited for, where it can tell.
 //! - `PidFd`: a process that may be no child of this one: `open`, `signal` with its group,
 //!   `signal_alone`, `has_ended`; readable when it has. `open` may be unsupported.
@@ -44,6 +46,6 @@ pub use fork::{Forked, fork_inline};
 pub use linked::LINKED;
 pub(crate) use page::Page;
 pub(crate) use platform::{
-    PidFd, Sibling, await_end, die_with_parent, end_with_group, fork_sibling, is_child,
-    is_unreaped, processes_limit, threads, wake_with_parent,
+    PidFd, Sibling, await_end, become_user, die_with_parent, end_with_group, fork_sibling, is_child,
+    is_unreaped, no_new_privileges, processes_limit, threads, wake_with_parent,
 };

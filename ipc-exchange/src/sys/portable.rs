@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::resource::Resource;
-use nix::unistd::Pid;
+use nix::unistd::{Gid, Pid, Uid, setgid, setuid};
 
 /// Makes a file of `len` bytes that has no name any more.
 pub(crate) fn page_file(len: u64) -> io::Result<File> {
@@ -123,4 +123,17 @@ pub(crate) fn threads() -> Option<usize> {
 /// The library that the limits are set with does not have it everywhere.
 pub(crate) fn processes_limit() -> Option<Resource> {
     None
+}
+
+/// Becomes this user, with this group. Which other groups it has cannot be changed everywhere.
+pub(crate) fn become_user(user: Option<Uid>, group: Option<Gid>) -> io::Result<()> {
+    if let Some(group) = group {
+        setgid(group)?;
+    }
+    Ok(user.map_or(Ok(()), setuid)?)
+}
+
+/// Always `Unsupported`.
+pub(crate) fn no_new_privileges() -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }

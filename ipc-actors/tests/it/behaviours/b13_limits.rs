@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ipc_actors::{AskError, ExitReason, SpawnError};
+use ipc_actors::{Arbiter, AskError, ExitReason, Restart, SpawnError, Spec};
 use ipc_exchange::Budget;
 
 use super::b02_faults::{end_of, victim};
-use super::victim::Deed;
+use super::victim::{Deed, Victim};
 use super::{alone, skipped};
 use crate::support::{LIMIT, eventually, has_ended, is_alive, spawn, with_arbiter};
 
@@ -250,5 +250,54 @@ fn a13_limits_that_cannot_be_had_are_refused() {
         assert!(why.contains("no control group"), "{why}");
         let without = spawn(arbiter, victim().budget(budget.or_without_group()));
         assert_ne!(without.ask(Deed::Pid).wait(), Err(AskError::NotStarted));
+    });
+}
+
+fn who(arbiter: &Arbiter, spec: Spec<Victim>) -> Vec<String> {
+    let victim = spawn(arbiter, spec);
+    let told = victim.ask_timeout(Deed::Who, LIMIT).expect("an answer");
+    told.expect("text").lines().map(str::to_owned).collect()
+}
+
+/// A process can be somebody with fewer rights, for good, and be told less of the environment; what it has
+/// with the arbiter it keeps, its end with it as well.
+#[test]
+fn a13_a_process_can_be_somebody_with_fewer_rights() {
+    let test = "behaviours::b13_limits::a13_a_process_can_be_somebody_with_fewer_rights";
+    alone(test, LIMIT, || {
+        with_arbiter(|arbiter| {
+            let has = |lines: &[String], line: &str| lines.iter().any(|known| known == line);
+            let usual = who(arbiter, victim());
+            assert!(
+                has(&usual, "NoNewPrivs: 0") && has(&usual, "$PATH"),
+                "{usual:?}"
+            );
+            let spec = victim().keep_variables(["PATH", "TMPDIR"]);
+            let spec = spec.hide_variables(["TMPDIR", "NOTHING"]);
+            let less = who(arbiter, spec.budget(Budget::new().no_new_privileges()));
+            assert!(has(&less, "NoNewPrivs: 1"), "{less:?}");
+            let mut names: Vec<_> = less.iter().filter(|line| line.starts_with('$')).collect();
+            // By these two a process of this stack knows that it is one.
+            names.retain(|name| !name.starts_with("$IPC_"));
+            assert_eq!(names, ["$PATH"]);
+            let budget = Budget::new().user("nobody-that-there-is");
+            let refused = arbiter.spawn(victim().budget(budget)).wait();
+            let why = refused.expect_err("there is no such user").to_string();
+            assert!(why.contains("no user nobody-that-there-is"), "{why}");
+            if !has(&usual, "Uid: 0 0 0 0") {
+                return skipped("only root can become somebody else");
+            }
+            let budget = Budget::new().user("65533").user_group("65532");
+            let spec = victim().budget(budget).restart(Restart::Temporary);
+            let other = who(arbiter, spec.clone());
+            assert!(has(&other, "Uid: 65533 65533 65533 65533"), "{other:?}");
+            assert!(has(&other, "Gid: 65532 65532 65532 65532"), "{other:?}");
+            assert!(has(&other, "Groups: 65532"), "{other:?}");
+            // It is watched, ended and told of as any other.
+            let other = spawn(arbiter, spec);
+            let down = end_of(arbiter, &other, Deed::Abort);
+            let (signal, core) = (6, false);
+            assert_eq!(down.reason, ExitReason::Signalled { signal, core });
+        });
     });
 }

@@ -58,6 +58,7 @@ mod b11_recycling;
 mod b12_upgrade;
 mod b13_limits;
 mod b14_hostile;
+mod b15_memory;
 mod extras;
 mod p12_auth;
 mod p13_messaging;

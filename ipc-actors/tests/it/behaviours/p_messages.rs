@@ -34,7 +34,7 @@ fn p12_each_connection_proves_the_key_and_nobody_sees_it() {
             format!("control = \"{address}\"\ncontrol_key = \"{KEY}\"\n"),
         )
         .expect("a file");
-        let mut server = Server::start_plain(&["-w", "1", "-c", &path.display().to_string()]);
+        let mut server = Server::start_plain(&["-w", "1", "-c", &path.display().to_string()], &[]);
         let key = AuthKey::new(KEY.as_bytes());
         let first = RemoteArbiter::connect(&address, Some(&key)).expect("welcome");
         for wrong in [None, Some(AuthKey::new(b"what they do not know"))] {
@@ -63,6 +63,17 @@ fn p12_each_connection_proves_the_key_and_nobody_sees_it() {
         }
         assert_eq!(first.shutdown().wait(), Ok(()));
         assert_eq!(server.wait(), Some(0));
+        // A program that has it from its environment does not hand it on.
+        let given = [
+            ("ECHO_SERVER_CONTROL_KEY", KEY),
+            ("ECHO_SERVER_WORKERS", "1"),
+        ];
+        let server = Server::start_plain(&["--control", &address.to_string()], &given);
+        assert!(RemoteArbiter::connect(&address, Some(&key)).is_ok());
+        let worker = say(&mut server.client(), "hello");
+        let known = fs::read(format!("/proc/{worker}/environ")).expect("its own");
+        let known = String::from_utf8_lossy(&known).into_owned();
+        assert!(known.contains("ECHO_SERVER_WORKERS=1") && !known.contains(KEY));
     });
 }
 

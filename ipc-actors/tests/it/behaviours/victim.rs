@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::hint::black_box;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,13 @@ pub(crate) enum Deed {
     Descriptors,
     /// Starts processes that sleep, at most so many; answers their ids.
     Fork(u32),
+    /// Who it is, and what it was given: lines of the kernel's about its user and groups, and the names of the
+    /// variables in its environment as it was started.
+    Who,
+    /// Answers how long this is.
+    Take(Vec<u8>),
+    /// Writes anything anywhere into the rings that it shares, by this seed, for so many milliseconds.
+    Scribble(u64, u64),
     /// Starts a process that sleeps and is in another process group.
     Daemon,
     /// Adds one and answers how many it has.
@@ -142,6 +150,9 @@ impl Handler<Deed> for Victim {
                 let started = (0..count).map_while(|_| sleeper(None).ok());
                 Ok(started.collect::<Vec<_>>().join(" "))
             }
+            Deed::Who => told(who()),
+            Deed::Take(bytes) => Ok(bytes.len().to_string()),
+            Deed::Scribble(seed, ms) => told(scribble(seed, ms).map(|()| String::new())),
             Deed::Daemon => told(sleeper(Some(0))),
             Deed::Tally => {
                 self.tally += 1;
@@ -171,6 +182,45 @@ impl Victim {
         }
         self.files.drain(..).count()
     }
+}
+
+/// Through a file, as by another program: nothing here refers to that memory.
+fn scribble(mut seed: u64, ms: u64) -> std::io::Result<()> {
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    let rings = maps.lines().filter(|line| line.contains("ipc-ring"));
+    let bounds = rings.filter_map(|line| line.split_whitespace().next()?.split_once('-'));
+    let rings: Vec<_> = bounds
+        .filter_map(|(from, to)| {
+            let number = |text| u64::from_str_radix(text, 16).ok();
+            Some((number(from)?, number(to)?))
+        })
+        .collect();
+    let memory = File::options().write(true).open("/proc/self/mem")?;
+    let until = Instant::now() + Duration::from_millis(ms);
+    while !rings.is_empty() && Instant::now() < until {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        let (from, to) = rings[(seed >> 40) as usize % rings.len()];
+        // Mostly the words at its beginning, now and then what it carries.
+        let len = if seed & 14 == 0 { to - from } else { 704 };
+        let at = from + (seed >> 8) % len;
+        memory.write_all_at(&(seed >> (seed & 31)).to_ne_bytes(), at & !7)?;
+    }
+    Ok(())
+}
+
+fn who() -> std::io::Result<String> {
+    // Of this thread: the others of a test have no part in it.
+    let status = std::fs::read_to_string("/proc/thread-self/status")?;
+    let begins = ["Uid:", "Gid:", "Groups:", "NoNewPrivs:"];
+    let lines = status
+        .lines()
+        .filter(|line| begins.iter().any(|begin| line.starts_with(begin)));
+    let lines = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    let mut lines: Vec<_> = lines.collect();
+    lines.extend(std::env::vars().map(|(name, _)| format!("${name}")));
+    Ok(lines.join("\n"))
 }
 
 fn burn(ms: u64) {
