@@ -168,7 +168,12 @@ impl World {
             self.failures.push(now);
             let recent = |at: &&Instant| now - **at <= period;
             let recent = self.failures.iter().filter(recent).count();
-            self.must_give_up = recent > self.options.intensity as usize;
+            let most = self.options.intensity as usize;
+            // Before it was up for the first time all count, and what will be no other the next time.
+            let is_late = matches!(worker.life, Life::Killed { late: true });
+            let is_final = matches!(reason, ExitReason::StartFailed(_)) && !is_late;
+            let never_up = !self.is_ready && (is_final || self.failures.len() > most);
+            self.must_give_up = recent > most || never_up;
         }
         self.tell(PoolEvent::Exited(key, reason));
     }

@@ -14,7 +14,9 @@ pub struct WorkerKey(pub u64);
 pub struct PoolOptions {
     /// How many workers there shall be.
     pub size: usize,
-    /// How many failures are allowed within `period`; one more and the pool gives up.
+    /// How many failures are allowed within `period`, and before all are up for the first time; one more and
+    /// the pool gives up. It also does if then a worker says why it cannot start
+    /// ([`StartFailed`](ExitReason::StartFailed)).
     pub intensity: u32,
     /// The length of the sliding window in which failures are counted.
     pub period: Duration,
@@ -126,6 +128,8 @@ pub struct Pool {
     recycle: VecDeque<WorkerKey>,
     next_key: u64,
     failures: u32,
+    /// Failures before all were up for the first time.
+    boot_failures: u32,
     not_before: Option<Instant>,
     actions: VecDeque<PoolAction>,
     random: u32,
@@ -143,6 +147,7 @@ impl Pool {
             recycle: VecDeque::new(),
             next_key: 0,
             failures: 0,
+            boot_failures: 0,
             not_before: None,
             actions: VecDeque::new(),
             random: seed | 1,
@@ -261,6 +266,10 @@ impl Pool {
         };
         let worker = self.workers.remove(index);
         self.recycle.retain(|&waiting| waiting != key);
+        let reason = match worker.phase {
+            Phase::Killing { timed_out: true } => &ExitReason::StartTimeout,
+            _ => reason,
+        };
         let failed = match worker.phase {
             Phase::Starting { .. } | Phase::Killing { timed_out: true } => true,
             Phase::Up { since } => {
@@ -275,6 +284,17 @@ impl Pool {
             return;
         }
         self.failures = self.failures.saturating_add(1);
+        if self.mode == Mode::Booting {
+            // What cannot start for a reason that it gives itself is not tried again; and a pool that never was
+            // up does not try for ever, however slowly.
+            let is_final = matches!(reason, ExitReason::StartFailed(_));
+            self.boot_failures = self.boot_failures.saturating_add(1);
+            if is_final || self.boot_failures > self.options.intensity {
+                self.actions.push_back(PoolAction::GaveUp);
+                self.end(reason.clone());
+                return;
+            }
+        }
         if !self.intensity.record(now) {
             self.actions.push_back(PoolAction::GaveUp);
             self.end(ExitReason::Shutdown);

@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
+use std::time::Duration;
 
-use ipc_actors::{Arbiter, AskError, Monitor, MonitorSpec, Placement, SpawnError, Spec};
+use ipc_actors::{
+    Arbiter, ArbiterLoop, ArbiterOptions, AskError, Monitor, MonitorSpec, Placement, SpawnError,
+    Spec,
+};
 
 use crate::actors::{Add, Counter, Harm, Pid, Start};
-use crate::support::{LIMIT, PLACEMENTS, eventually, is_alive, signal, with_arbiter};
+use crate::support::{LIMIT, PLACEMENTS, eventually, is_alive, signal, with_arbiter, within};
 
 fn pool(arbiter: &Arbiter, spec: MonitorSpec<Counter>) -> Monitor<Counter> {
     arbiter
@@ -188,6 +192,29 @@ fn a_pool_whose_workers_never_start_gives_up() {
         let spec = Spec::<Counter>::new(start).placement(Placement::Thread);
         let spec = MonitorSpec::new("failing", spec, 2).options(|options| options.intensity = 3);
         let failed = arbiter.monitor(spec).wait_timeout(LIMIT).expect("in time");
+        let why = failed.expect_err("they cannot").to_string();
+        assert!(why.contains("no coffee"), "{why}");
+    });
+}
+
+#[test]
+fn a_pool_does_not_try_for_ever_to_come_up() {
+    within(LIMIT, || {
+        let mut root = ArbiterLoop::simulated(ArbiterOptions::default());
+        let start = Start {
+            panic: true,
+            ..Start::default()
+        };
+        // Alone, and put off longer and longer: no ten of its failures are within ten seconds.
+        let spec = MonitorSpec::new("failing", Spec::<Counter>::new(start), 1);
+        let begun = root.now();
+        let failed = root.arbiter().monitor(spec);
+        let failed = root.wait(failed).expect("a loop");
         assert!(matches!(failed, Err(SpawnError::Start(_))), "{failed:?}");
+        let took = root.now() - begun;
+        assert!(
+            took > Duration::from_secs(5) && took < Duration::from_secs(60),
+            "{took:?}"
+        );
     });
 }

@@ -160,10 +160,35 @@ fn a_boot_loop_backs_off_and_gives_up() {
     }
     pool.handle(PoolEvent::Exited(WorkerKey(3), crash()), now);
     let last: Vec<_> = std::iter::from_fn(|| pool.poll_action()).collect();
-    assert_eq!(
-        last[1..],
-        [PoolAction::GaveUp, PoolAction::Ended(ExitReason::Shutdown)]
-    );
+    assert_eq!(last[1..], [PoolAction::GaveUp, PoolAction::Ended(crash())]);
+}
+
+/// However slowly they come, failures before all were up are counted together; and what a worker says itself
+/// will not be otherwise the next time.
+#[test]
+fn a_pool_that_never_was_up_is_given_up_for_a_reason() {
+    let reason = || ExitReason::StartFailed("no coffee".to_owned());
+    for (failure, tries) in [(crash(), 4), (reason(), 1)] {
+        let mut pool = Pool::new(
+            PoolOptions {
+                intensity: 3,
+                period: Duration::from_secs(1),
+                start_timeout: None,
+                ..options(1)
+            },
+            1,
+        );
+        let mut now = Instant::now();
+        pool.handle(PoolEvent::Boot, now);
+        for key in 0..tries {
+            assert_eq!(pool.poll_action(), Some(PoolAction::Start(WorkerKey(key))));
+            pool.handle(PoolEvent::Exited(WorkerKey(key), failure.clone()), now);
+            now += Duration::from_secs(60);
+            pool.handle(PoolEvent::Tick, now);
+        }
+        assert_eq!(pool.poll_action(), Some(PoolAction::GaveUp));
+        assert_eq!(pool.poll_action(), Some(PoolAction::Ended(failure)));
+    }
 }
 
 /// Found by fuzzing: the next one was started before the failure was known, and so without delay, and one
