@@ -359,10 +359,14 @@ impl Process {
         Tree::told(ctx, origin.id, origin.incarnation, Told::Ended(reason));
     }
 
-    /// Where the end of one more lane between it and another goes; `None` if it is not up, or has as many
-    /// as it may have.
+    /// Whether it has said that it is ready.
+    pub(super) fn is_up(&self) -> bool {
+        self.is_ready
+    }
+
+    /// Where the end of one more lane between it and another goes; `None` if it has as many as it may have.
     pub(super) fn lane(&mut self) -> Option<Sender<ToActor>> {
-        if !self.is_ready || self.lanes == LANES_MAX {
+        if self.lanes == LANES_MAX {
             return None;
         }
         self.lanes += 1;
@@ -514,6 +518,17 @@ impl Tree {
 /// How both ends of the lane for orders are made: they need no hand-shake, being of one program.
 pub(crate) fn control_options() -> DuctOptions {
     DuctOptions::new().handshake(false)
+}
+
+/// What the process of an actor may use and know.
+fn options<A: Actor>(spec: &Spec<A>) -> ProcessOptions {
+    let options = ProcessOptions::new()
+        .budget(spec.own.budget.clone())
+        .hide_variables(&spec.own.variables.hidden);
+    match &spec.own.variables.kept {
+        Some(names) => options.keep_variables(names),
+        None => options,
+    }
 }
 
 /// A lane to a process: our end; the process makes its own from what is attached to the message.

@@ -6,7 +6,6 @@ use ipc_core::Deadline;
 use ipc_dispatch::Context;
 use ipc_marshal::{Attached, Sender};
 
-use super::process::Process;
 use super::tree::Tree;
 use crate::audit::brief;
 use crate::command::CommandId;
@@ -187,11 +186,13 @@ impl Tree {
     ) -> Result<(), AskError> {
         let found = back.arbiter.shared.find_id(actor);
         let commands = found.ok_or(AskError::NotStarted)?.commands(Access::Peer);
-        let mut of = |id| {
-            let slot = &mut ctx.state.actors.get_mut(&id)?.slot;
-            slot.process().and_then(Process::lane)
+        // The one that asks may be on its way up: its first hooks ask for what it will need.
+        let mut of = |id, is_asked: bool| {
+            let process = ctx.state.actors.get_mut(&id)?.slot.process()?;
+            let serves = !is_asked || process.is_up();
+            serves.then(|| process.lane()).flatten()
         };
-        let (from, to) = match (of(back.id), of(actor)) {
+        let (from, to) = match (of(back.id, false), of(actor, true)) {
             (Some(from), Some(to)) if back.id != actor => (from, to),
             _ => return Err(AskError::NotStarted),
         };
