@@ -9,8 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use ipc_actors::{
-    Actor, Application, ApplicationError, Commands, Context, Failure, Guest, Handler, Message,
-    Monitor, Running, Settings, SettingsError, Value, host,
+    Actor, Application, ApplicationError, Commands, Context, Down, Failure, Guest, Handler,
+    Message, Monitor, Running, Settings, SettingsError, Value, arbiter, host,
 };
 use ipc_core::Address;
 use ipc_exchange::{init, registry};
@@ -92,6 +92,9 @@ impl Application for Server {
         let opened = running.open(&address);
         let mut inlet = opened.map_err(|error| format!("cannot listen at {address}: {error}"))?;
         println!("listening on {}", inlet.address());
+        if let Some(arbiter) = arbiter() {
+            arbiter.on_end(log);
+        }
         let monitor = running.monitor().clone();
         thread::Builder::new()
             .name("accept".to_owned())
@@ -120,6 +123,14 @@ impl Application for Server {
     #[expect(clippy::print_stderr, reason = "there is no log")]
     fn upgrade_failed(&mut self, why: &str) {
         eprintln!("{why}");
+    }
+}
+
+/// Says how a worker came to grief.
+#[expect(clippy::print_stderr, reason = "there is no log")]
+fn log(down: &Down) {
+    if !down.reason.is_clean() {
+        eprintln!("{down}");
     }
 }
 

@@ -435,7 +435,7 @@ pub enum ApplicationError {
     Pidfile(#[from] PidfileError),
     /// The workers did not start.
     #[error("the workers did not start: {0}")]
-    Spawn(#[from] SpawnError),
+    Spawn(SpawnError),
     /// A hook of the application failed.
     #[error("the application failed: {0}")]
     Hook(Failure),
@@ -458,6 +458,13 @@ pub enum ApplicationError {
     /// The loop failed.
     #[error("the arbiter's loop failed")]
     Io(#[from] io::Error),
+}
+
+// By hand: the text tells the cause, which is then no source as well.
+impl From<SpawnError> for ApplicationError {
+    fn from(error: SpawnError) -> Self {
+        Self::Spawn(error)
+    }
 }
 
 impl ApplicationError {

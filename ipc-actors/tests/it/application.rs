@@ -311,7 +311,28 @@ fn wrong_settings_end_it_with_a_word_and_a_status() {
                 2,
                 "workers is a count, not \"many\" (command line)",
             ),
+            (
+                &["--placement", "moon"],
+                2,
+                "placement is process, thread or local, not \"moon\" (command line)",
+            ),
             (&["--bind", "nonsense:"], 1, "the application failed: "),
+            (
+                &["a-word"],
+                1,
+                "the application failed: a-word is no setting",
+            ),
+            (&["--user", "nobody-here"], 3, "the workers did not start: "),
+            (
+                &["--pidfile", "/nowhere/pid"],
+                1,
+                "cannot write /nowhere/pid: No such file or directory",
+            ),
+            (
+                &["--control", "tcp:127.0.0.1:0"],
+                1,
+                "operators cannot connect to tcp:127.0.0.1:0: actors are not reachable over TCP without",
+            ),
         ] {
             let run = Command::new(program())
                 .args(arguments)
@@ -320,6 +341,11 @@ fn wrong_settings_end_it_with_a_word_and_a_status() {
             let text = String::from_utf8_lossy(&run.stderr).into_owned();
             assert_eq!(run.status.code(), Some(status), "{text}");
             assert!(text.starts_with(told), "{text}");
+            assert_eq!(text.lines().count(), 1, "{text}");
         }
+        let help = Command::new(program()).arg("--help").output();
+        let help = help.expect("a run");
+        assert_eq!((help.status.code(), help.stderr.len()), (Some(0), 0));
+        assert!(String::from_utf8_lossy(&help.stdout).contains("\n  -w, --workers VALUE "));
     });
 }

@@ -111,8 +111,9 @@ pub(super) fn serve(args: &ServeArgs) -> Result<Outcome> {
             }),
         )
         .unwrap_or_else(|error| {
-            complain(format_args!("{error}"));
-            error.exit_status()
+            let status = error.exit_status();
+            complain(format_args!("{:#}", anyhow::Error::from(error)));
+            status
         });
     Ok(Outcome::Status(u8::try_from(status).unwrap_or(1)))
 }
