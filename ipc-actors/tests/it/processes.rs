@@ -45,6 +45,9 @@ fn it_is_another_process_and_it_is_gone_afterwards() {
         let pid = pid(&counter);
         assert_ne!(pid, std::process::id());
         assert_eq!(counter.info().wait().unwrap().pid, pid);
+        let called = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+        let name = &counter.name()[..15];
+        assert!(called.map_or(true, |called| called.trim_end() == name));
         assert_eq!(
             arbiter.stop_actor(counter.id()).wait(),
             Ok(Some(ExitReason::Shutdown))

@@ -12,7 +12,7 @@ use super::victim::{Deed, Victim};
 use super::witness::{Job, Plan, Witness};
 use super::{alone, figure, note};
 use crate::actors::{Add, Counter, Start};
-use crate::support::{LIMIT, set_up, signal, spawn, within};
+use crate::support::{LIMIT, eventually, set_up, signal, spawn, within};
 
 /// How long anybody may wait for the arbiter, which waits for nobody.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -155,6 +155,11 @@ fn a15_a_full_ring_of_one_that_is_dead_keeps_nobody() {
             let sibling = spawn(arbiter, Spec::<Counter>::new(Start::default()).process());
             let pid = witness.ask_timeout(Job(0, 0), LIMIT).expect("it serves").1;
             signal(pid, "STOP");
+            // What it still handles on its way there would be counted as lost.
+            eventually(|| {
+                let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+                stat.is_ok_and(|stat| stat.contains(") T "))
+            });
             let mut sent = 0_u64;
             let refused = loop {
                 match witness.try_send(Job(sent + 1, 0)) {
