@@ -12,6 +12,7 @@ mod report;
 mod root;
 mod shelter;
 mod signals;
+mod silence;
 mod slot;
 mod time;
 mod tree;

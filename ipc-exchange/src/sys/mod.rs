@@ -46,6 +46,6 @@ pub use fork::{Forked, fork_inline};
 pub use linked::LINKED;
 pub(crate) use page::Page;
 pub(crate) use platform::{
-    PidFd, Sibling, await_end, become_user, die_with_parent, end_with_group, fork_sibling, is_child,
-    is_unreaped, no_new_privileges, processes_limit, threads, wake_with_parent,
+    PidFd, Sibling, await_end, become_user, die_with_parent, end_with_group, fork_sibling,
+    is_child, is_unreaped, no_new_privileges, processes_limit, threads, wake_with_parent,
 };
