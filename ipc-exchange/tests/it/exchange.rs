@@ -219,7 +219,7 @@ fn time_out_of_a_loop_and_its_grandchild() {
     let error = handle.wait().unwrap_err();
     assert!(error.is_timed_out(), "{error}");
     assert!(
-        started.elapsed() < Duration::from_millis(1500),
+        started.elapsed() < Duration::from_secs(5),
         "{:?}",
         started.elapsed()
     );
@@ -243,7 +243,7 @@ fn time_out_of_a_sleep() {
         .unwrap_err();
     assert_eq!(*error.cause(), Cause::TimedOut { running: true });
     assert!(
-        started.elapsed() < Duration::from_millis(300),
+        started.elapsed() < Duration::from_secs(3),
         "{:?}",
         started.elapsed()
     );
@@ -280,17 +280,18 @@ fn a_prefetched_task_is_recalled() {
     let (_folder, path) = file("trace");
     let exchange = Exchange::new(1).unwrap();
     exchange.submit(tasks::square, 1).unwrap().wait().unwrap();
-    let busy = exchange.submit(tasks::pause, 100).unwrap();
+    let busy = exchange.submit(tasks::pause, 20_000).unwrap();
     let ahead = exchange.submit(tasks::mark, path.clone()).unwrap();
     let ahead = ahead.wait_timeout(Duration::from_millis(20)).unwrap_err();
     ahead.cancel();
     let started = Instant::now();
     assert!(ahead.wait().unwrap_err().is_cancelled());
     assert!(
-        started.elapsed() < Duration::from_millis(50),
+        started.elapsed() < Duration::from_secs(5),
         "it waited for the running task"
     );
-    busy.wait().unwrap();
+    busy.cancel();
+    assert!(busy.wait().unwrap_err().is_cancelled());
     exchange.finish();
     assert!(!path.exists());
 }
