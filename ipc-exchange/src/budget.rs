@@ -137,6 +137,11 @@ impl Budget {
         self
     }
 
+    /// Whether it says what user to run as: such a process cannot come to a [`Refuge`](crate::Refuge).
+    pub fn has_user(&self) -> bool {
+        self.limits.user.is_some()
+    }
+
     /// Run with this group, a name or a number, and no others. As [`user`](Self::user).
     #[must_use]
     pub fn user_group(mut self, group: impl Into<String>) -> Self {
