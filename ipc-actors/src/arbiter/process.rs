@@ -83,9 +83,10 @@ impl Process {
         incarnation: u32,
     ) -> io::Result<Self> {
         let beats = beats(spec);
-        // One without a name of its own could not be asked for.
-        let shelter = ctx.state.shared.shelter();
-        let shelter = shelter.filter(|_| spec.name.is_some());
+        // One without a name of its own could not be asked for; one that is another user could not come,
+        // and is not to know the key.
+        let may_wait = spec.name.is_some() && !spec.own.budget.has_user();
+        let shelter = ctx.state.shared.shelter().filter(|_| may_wait);
         let boot = Boot {
             id: link.id.to_u64(),
             name: link.name.to_string(),

@@ -25,7 +25,8 @@ pub enum OnArbiterDeath {
     End,
     /// They go on: alarms ring, messages that had come to the process are handled, and so are those that
     /// come on lanes of their own. For as long as this says they wait for another arbiter with the same
-    /// folder; then they end. Actors without a name of their own end at once.
+    /// folder; then they end. Actors without a name of their own, and those that run as
+    /// a user that their budget names, end at once.
     ///
     /// The next arbiter, of the same program file, takes an actor over when it spawns one of the same
     /// name and kind in a process, with [`Arbiter::spawn`](crate::Arbiter::spawn), under a supervisor or

@@ -11,6 +11,7 @@ use ipc_actors::{
     Arbiter, ArbiterOptions, ArbiterThread, ExitReason, MonitorSpec, OnArbiterDeath, Proxy,
     Shutdown, Spec,
 };
+use ipc_exchange::Budget;
 
 use super::b02_faults::victim;
 use super::b04_orphans::{say, workers};
@@ -418,9 +419,10 @@ fn a04_workers_of_another_program_are_not_taken_over() {
     });
 }
 
-/// An actor without a name of its own could not be asked for: it ends with its arbiter.
+/// An actor without a name of its own could not be asked for, and one that is another user could not come:
+/// they end with their arbiter.
 #[test]
-fn a04_workers_without_a_name_are_not_enrolled() {
+fn a04_workers_without_a_name_or_with_another_user_are_not_enrolled() {
     within(3 * LIMIT, || {
         let place = tempfile::tempdir().expect("a folder");
         let folder = place.path().join("refuge");
@@ -430,6 +432,12 @@ fn a04_workers_without_a_name_are_not_enrolled() {
         let before = known();
         let unnamed = spawn(&arbiter, victim().timeout(None));
         assert_eq!(known(), before);
+        let nobody = Budget::new().user("65534");
+        let other = arbiter.spawn(named(1).budget(nobody)).wait_timeout(LIMIT);
+        match other.expect("in time") {
+            Ok(_) => assert_eq!(known(), before),
+            Err(error) => println!("skipped: another user cannot be had here: {error}"),
+        }
         let own = spawn(&arbiter, named(0));
         assert_eq!(known(), before + 1);
         drop((unnamed, own));
