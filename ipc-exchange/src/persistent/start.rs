@@ -20,7 +20,8 @@ use crate::{Registry, StartError, TaskId};
 /// When this returns the process listens: a reader may connect at once. A socket file that a dead
 /// process has left at `address` is replaced; a live one is an error. Results are kept in the
 /// process's memory until a reader has acknowledged them; when the function has returned and nothing
-/// is left, the process ends.
+/// is left, the process ends. It holds nothing open that the starter's own parent has handed down,
+/// standard streams included.
 ///
 /// The function may open an [`Exchange`](crate::Exchange) of its own and publish its results: a
 /// background queue with a limit.

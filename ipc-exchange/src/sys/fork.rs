@@ -1,11 +1,13 @@
 //! A fork in the middle of the caller's code.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 
-use ipc_core::{AnyChannel, ChildProcess, Socket};
+use ipc_core::{AnyChannel, ChildProcess, Socket, descriptors};
 use ipc_marshal::Duct;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
-use nix::unistd::{ForkResult, fork, setsid};
+use nix::unistd::{ForkResult, close, fork, setsid};
 
 use super::platform::threads;
 
@@ -85,7 +87,8 @@ pub unsafe fn fork_inline<ToChild, ToParent>() -> io::Result<Forked<ToChild, ToP
     }
 }
 
-/// Goes on in a new process, in a session of its own, that nobody waits for; the old one exits.
+/// Goes on in a new process, in a session of its own, that nobody waits for; the old one exits. What
+/// was inherited besides the standard streams is closed.
 ///
 /// # Errors
 ///
@@ -103,6 +106,24 @@ pub(crate) fn detach() -> io::Result<()> {
         unsafe { libc::_exit(0) };
     }
     setsid()?;
+    close_inherited()
+}
+
+/// Closes what this process did not open: a pipe of the shell that somebody reads to its end, or a
+/// locked file, would be held as long as this process lives. All that is opened here is closed on
+/// exec, so that what has no such mark has come through one.
+fn close_inherited() -> io::Result<()> {
+    for descriptor in descriptors()? {
+        if descriptor.number <= libc::STDERR_FILENO {
+            continue;
+        }
+        // SAFETY: it was open just now, and there is no other thread that could close it.
+        let fd = unsafe { BorrowedFd::borrow_raw(descriptor.number) };
+        let flags = FdFlag::from_bits_truncate(fcntl(fd, FcntlArg::F_GETFD)?);
+        if !flags.contains(FdFlag::FD_CLOEXEC) {
+            close(descriptor.number)?;
+        }
+    }
     Ok(())
 }
 

@@ -1,9 +1,11 @@
 //! Background tasks and their readers.
 
+use std::io::Read;
 use std::path::PathBuf;
 
 use ipc_core::Address;
 use ipc_exchange::{Exchange, Reader, ReaderError, StartError, start_persistent};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use crate::harness::{eventually, is_alive, kill, tests};
 use crate::tasks;
@@ -17,6 +19,7 @@ tests![
     a_reader_of_another_type_is_refused,
     a_background_task_has_an_exchange_of_its_own,
     a_stale_socket_file_is_replaced_and_a_live_one_kept,
+    what_was_inherited_is_closed,
 ];
 
 fn place() -> (tempfile::TempDir, Address) {
@@ -151,4 +154,16 @@ fn a_stale_socket_file_is_replaced_and_a_live_one_kept() {
     start_persistent(&address, tasks::publishes, &2).unwrap();
     let (results, _) = rest(Reader::connect(&address).unwrap());
     assert_eq!(results, [0, 1]);
+}
+
+fn what_was_inherited_is_closed() {
+    let (_folder, address) = place();
+    let (mut pipe, inherited) = std::io::pipe().unwrap();
+    fcntl(&inherited, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+    start_persistent(&address, tasks::publishes, &3).unwrap();
+    drop(inherited);
+    // The background task is there: nobody has taken its results.
+    assert_eq!(pipe.read(&mut [0]).unwrap(), 0);
+    let (results, _) = rest(Reader::connect(&address).unwrap());
+    assert_eq!(results, [0, 1, 2]);
 }
