@@ -73,10 +73,17 @@ fn main() {
         return background::start(address);
     }
     let words: Vec<_> = words.iter().filter(|word| !word.starts_with('-')).collect();
-    for (name, scenario) in SCENARIOS {
-        if words.is_empty() || words.iter().any(|word| name.contains(word.as_str())) {
-            scenario();
-            println!("{name}: ok");
-        }
+    let is_wanted =
+        |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+    let mut count = 0;
+    for (name, scenario) in SCENARIOS.iter().filter(|(name, _)| is_wanted(name)) {
+        scenario();
+        println!("{name}: ok");
+        count += 1;
+    }
+    // No failure: words may be those by which the tests of the whole crate are chosen.
+    if count == 0 {
+        println!("nothing to run; there are:");
+        SCENARIOS.iter().for_each(|(name, _)| println!("  {name}"));
     }
 }

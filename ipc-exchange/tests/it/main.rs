@@ -2,6 +2,10 @@
 //!
 //! It has a `main` of its own because a worker must come out of `init` before anything else runs.
 //! Tests run one after another, so that each can assert that it left nothing behind.
+//!
+//! Where to look for what: `predecessor::bN_` shows that defect N of pprocess does not happen here;
+//! `behaviours::bNN_` and `system::bNN_` behaviour NN of the fifteen that a pool is judged by; scenario
+//! SN, of eighteen, is in `examples/scenarios`, which is run as a test too.
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 #![expect(clippy::print_stdout, reason = "the test runner prints what it does")]
