@@ -216,9 +216,9 @@ fn a_time_out_ends_the_whole_process_group() {
     let script = format!(
         "trap '' TERM; echo begun; echo $$ > {path}/shell; sleep 1000 & echo $! > {path}/child; wait; wait"
     );
-    let ran = map(&["--timeout", "1s", "--", "sh", "-c", &script], "a\n");
+    let ran = map(&["--timeout", "3s", "--", "sh", "-c", &script], "a\n");
     assert_eq!((ran.status, text(&ran)), (Some(1), "begun\n"));
-    assert_eq!(ran.stderr, "ipc-cli: a: took longer than 1s\n");
+    assert_eq!(ran.stderr, "ipc-cli: a: took longer than 3s\n");
     for pid in pids(folder.path(), 2) {
         assert!(!is_alive(pid), "{pid} lives");
     }

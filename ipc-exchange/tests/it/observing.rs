@@ -106,7 +106,15 @@ fn halting(halt: Halt) -> Exchange {
 
 fn halt_soon_lets_what_runs_finish() {
     let exchange = halting(Halt::Soon(1));
-    let running = exchange.submit(tasks::pause, 100).unwrap();
+    // Both workers are there, so that what is placed on one has begun long before the other has failed.
+    let first: Vec<_> = (0..2)
+        .map(|_| exchange.submit(tasks::pause, 50).unwrap())
+        .collect();
+    for handle in first {
+        handle.wait().unwrap();
+    }
+    let running = exchange.submit(tasks::pause, 500).unwrap();
+    assert!(eventually(|| exchange.snapshot().running() == 1));
     let failing = exchange.submit(tasks::fail, missing()).unwrap();
     let waiting: Vec<_> = (0..20)
         .map(|_| exchange.submit(tasks::pause, 1).unwrap())
