@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ipc_core::Address;
 use ipc_exchange::{Exchange, Reader, ReaderError, StartError, start_persistent};
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::fcntl::{FcntlArg, fcntl};
 
 use crate::harness::{eventually, is_alive, kill, tests};
 use crate::tasks;
@@ -158,10 +158,12 @@ fn a_stale_socket_file_is_replaced_and_a_live_one_kept() {
 
 fn what_was_inherited_is_closed() {
     let (_folder, address) = place();
-    let (mut pipe, inherited) = std::io::pipe().unwrap();
-    fcntl(&inherited, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+    let (mut pipe, theirs) = std::io::pipe().unwrap();
+    // A number that no descriptor is moved to on purpose in a worker, and not closed on exec.
+    let inherited = fcntl(&theirs, FcntlArg::F_DUPFD(100)).unwrap();
+    drop(theirs);
     start_persistent(&address, tasks::publishes, &3).unwrap();
-    drop(inherited);
+    nix::unistd::close(inherited).unwrap();
     // The background task is there: nobody has taken its results.
     assert_eq!(pipe.read(&mut [0]).unwrap(), 0);
     let (results, _) = rest(Reader::connect(&address).unwrap());
