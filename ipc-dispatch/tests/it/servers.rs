@@ -9,7 +9,7 @@ use ipc_dispatch::{Context, Exit, Selector, Server, ServerOptions, Stream};
 use ipc_marshal::{Duct, DuctOptions, TryRecvError};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::support::{SOON, again, millis, role, thread_time, within};
+use crate::support::{SOON, again, millis, role, within};
 
 fn port() -> Port {
     Port::bind(&"tcp:127.0.0.1:0".parse().unwrap()).unwrap()
@@ -281,20 +281,16 @@ fn a_server_without_descriptors_pauses_and_recovers() {
         port,
         ServerOptions::new().accept_pause(millis(50)),
     );
-    let mut lines = 0;
-    let before = thread_time();
+    let (mut lines, mut turns) = (0, 0);
     let began = Instant::now();
-    let mut paused = Duration::ZERO;
     while lines < 200 || !server.is_empty() {
         selector.turn(&mut lines, Some(millis(100))).unwrap();
-        if server.pauses() > 0 && paused.is_zero() {
-            paused = began.elapsed();
-        }
+        turns += 1;
         assert!(began.elapsed() < Duration::from_secs(30), "{lines} lines");
     }
     assert!(server.pauses() > 0, "descriptors did run out");
-    let share = (thread_time() - before).as_secs_f64() / began.elapsed().as_secs_f64();
-    assert!(share < 0.05, "{:.0} % of a processor", 100.0 * share);
+    // A loop that tried again and again while the clients stay would turn a hundred thousand times.
+    assert!(turns < 3000, "{turns} turns");
     assert!(clients.wait().unwrap().success());
     drop(server);
     drop(selector);
