@@ -342,7 +342,7 @@ fn integer(bytes: &[u8]) -> Step<i128> {
     Ok(i128::from_le_bytes(wide))
 }
 
-/// Python's `raw-unicode-escape`: Latin-1, with `\uXXXX` and `\UXXXXXXXX` for the rest.
+/// Python's `raw-unicode-escape`: Latin-1, and `\u` with four or `\U` with eight hexadecimal digits for the rest.
 fn unescape(line: &[u8]) -> Step<String> {
     let mut text = String::new();
     let mut rest = line;
